@@ -1,0 +1,266 @@
+"""One place that builds the pyvespa `Vespa`, and one session that speaks Vespa's HTTP for it.
+
+The session sends over aiohttp: pyvespa's own client opens a thread per request in flight, retries 429 for
+ever and swallows cancellation, which an ingest cannot live with. Endpoint, certificate and token always come
+from the `Vespa` object, so that callers configure Vespa in one way only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from ingestion import errors
+from ingestion.redaction import redact_text
+
+if TYPE_CHECKING:
+    from vespa.application import Vespa
+
+CLUSTER = "procore_content"
+RECORD, FILE, SCHEMA = "procore_record", "procore_file", "procore_schema"
+DOCUMENT_TYPES = (RECORD, FILE, SCHEMA)
+CLIENT_TIMEOUT_S = 30.0
+SERVER_TIMEOUT_S = 20
+"""Shorter than the client's, so that Vespa answers 504 before we stop listening."""
+
+_DEPLOY_HINT = "Run `procore-ingest vespa deploy`, then try again."
+
+
+def build(url: str, *, cert: str | None = None, key: str | None = None, token: str | None = None) -> Vespa:
+    """The pyvespa application at `url`; `cert` and `key` are PEM paths, `token` a data plane token.
+
+    Raises errors.SettingsError for a URL that is not http or https, or a certificate that cannot be read.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise errors.SettingsError(
+            f"Vespa's URL {redact_text(url)!r} is not an http or https address",
+            hint="Give one such as http://localhost:8080 with --vespa-url or VESPA_URL.",
+        )
+    from vespa.application import Vespa  # heavy: half a second that `--help` must not pay
+
+    return Vespa(url=url.rstrip("/"), cert=cert, key=key, vespa_cloud_secret_token=token)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Vespa's answer to one request: HTTP status and its JSON object, `{}` where it sent none."""
+
+    status: int
+    body: dict[str, Any]
+
+    @property
+    def message(self) -> str:
+        """What Vespa says is wrong, in one line; the status where it says nothing."""
+        text = self.body.get("message")
+        root = self.body.get("root")
+        if not text and isinstance(root, dict) and root.get("errors"):
+            first = root["errors"][0]
+            text = first.get("message") or first.get("summary")
+        return " ".join(str(text).split()) if text else f"HTTP {self.status}"
+
+
+class VespaSession:
+    """Requests to one Vespa application in one document namespace; an async context manager.
+
+    Every method raises errors.VespaUnavailable when Vespa cannot be reached or refuses the login.
+    """
+
+    def __init__(self, vespa: Vespa, *, namespace: str = "procore", max_connections: int = 128) -> None:
+        self.url = str(vespa.end_point).rstrip("/")
+        self.namespace = namespace
+        self._headers = dict(vespa.base_headers)
+        self._ssl = _ssl_context(vespa)
+        self._max_connections = max_connections
+        self._http: aiohttp.ClientSession | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Vespa runs on this machine, where compressing costs more than it saves."""
+        return urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Open the connection pool; opening an open session changes nothing."""
+        if self._http is None:
+            connector = aiohttp.TCPConnector(
+                limit=self._max_connections,
+                keepalive_timeout=20,
+                ssl=self._ssl if self._ssl is not None else True,
+            )
+            self._http = aiohttp.ClientSession(
+                connector=connector,
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=CLIENT_TIMEOUT_S, connect=10),
+                trust_env=True,
+            )
+
+    async def close(self) -> None:
+        """Close the connection pool; the session can be opened again."""
+        if self._http is not None:
+            http, self._http = self._http, None
+            await http.close()
+
+    def document_path(self, doc_type: str, user_id: str) -> str:
+        """The document/v1 path of one document, each byte outside the unreserved set percent-encoded."""
+        return f"/document/v1/{quote(self.namespace, safe='')}/{doc_type}/docid/{quote(user_id, safe='')}"
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        *,
+        gzipped: bool = False,
+    ) -> Answer:
+        """One request as it stands, without retry: for callers that decide on retries themselves.
+
+        Raises aiohttp.ClientError or TimeoutError as they come.
+        """
+        if self._http is None:
+            await self.open()
+        assert self._http is not None
+        query = "&".join(f"{quote(k, safe='.')}={quote(v, safe='')}" for k, v in (params or {}).items())
+        url = URL(f"{self.url}{path}?{query}" if query else f"{self.url}{path}", encoded=True)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if gzipped:
+            headers["Content-Encoding"] = "gzip"
+        async with self._http.request(method, url, data=body, headers=headers) as response:
+            raw = await response.read()
+            return Answer(response.status, _json_object(raw))
+
+    async def request(
+        self, method: str, path: str, params: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        """One request with connection faults and refused logins turned into errors.VespaUnavailable."""
+        try:
+            answer = await self.exchange(method, path, params, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self.url, error) from error
+        if answer.status in (401, 403):
+            raise errors.VespaUnavailable(
+                f"Vespa at {redact_text(self.url)} refuses the login ({answer.status}: {answer.message})",
+                hint="Check the certificate and key, or the token.",
+            )
+        return answer
+
+    async def query(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The `root` of a search answer.
+
+        Raises errors.IndexError naming Vespa's message when the query itself is refused, and
+        errors.VespaUnavailable when Vespa is overloaded or timed out.
+        """
+        answer = await self.request("POST", "/search/", body=orjson.dumps(dict(params)))
+        root = answer.body.get("root", {})
+        if answer.status == 200 and not root.get("errors"):
+            return dict(root)
+        if answer.status == 400 or answer.status == 200:
+            raise errors.IndexError(f"Vespa refused the query: {answer.message}", hint=_DEPLOY_HINT)
+        raise errors.VespaUnavailable(
+            f"Vespa at {redact_text(self.url)} could not answer a query ({answer.status}: {answer.message})",
+            hint="Wait until it is up (`procore-ingest doctor` checks it), then try again.",
+        )
+
+    async def document(self, doc_type: str, user_id: str) -> dict[str, Any] | None:
+        """The stored document's fields, None where there is none."""
+        answer = await self.request("GET", self.document_path(doc_type, user_id))
+        if answer.status == 404 and "fields" not in answer.body:
+            return None
+        if answer.status != 200:
+            raise errors.IndexError(f"Vespa did not give {doc_type} {user_id}: {answer.message}")
+        return dict(answer.body.get("fields", {}))
+
+    async def is_up(self) -> bool:
+        """Whether the container says it is up; raises errors.VespaUnavailable when nothing answers."""
+        answer = await self.request("GET", "/state/v1/health")
+        return answer.status == 200 and answer.body.get("status", {}).get("code", "up") == "up"
+
+    async def missing_fields(self, needed: Mapping[str, list[str]]) -> list[str]:
+        """What the deployed application lacks of `needed` (document type → fields), as `type.field` names.
+
+        A document type that is not there at all is named alone. Asked with one visit of each type whose
+        field set names the fields, which Vespa checks against its schema.
+        """
+        missing: list[str] = []
+        for doc_type, names in needed.items():
+            if await self._visit_status(doc_type, "[id]") != 200:
+                missing.append(doc_type)
+            elif await self._visit_status(doc_type, f"{doc_type}:{','.join(names)}") != 200:
+                statuses = await asyncio.gather(
+                    *(self._visit_status(doc_type, f"{doc_type}:{name}") for name in names)
+                )
+                missing += [
+                    f"{doc_type}.{name}"
+                    for name, status in zip(names, statuses, strict=True)
+                    if status != 200
+                ]
+        return missing
+
+    async def _visit_status(self, doc_type: str, field_set: str) -> int:
+        answer = await self.request(
+            "GET",
+            f"/document/v1/{quote(self.namespace, safe='')}/{doc_type}/docid/",
+            {"cluster": CLUSTER, "wantedDocumentCount": "1", "fieldSet": field_set, "timeout": "10s"},
+        )
+        if answer.status in (429, 503, 504):
+            raise errors.VespaUnavailable(
+                f"Vespa at {redact_text(self.url)} is not ready ({answer.status}: {answer.message})",
+                hint="Wait until it is up (`procore-ingest doctor` checks it), then try again.",
+            )
+        return answer.status
+
+
+def unreachable(url: str, error: BaseException) -> errors.VespaUnavailable:
+    """The error for a Vespa that does not answer, with what to start or check."""
+    reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return errors.VespaUnavailable(
+        f"Vespa at {redact_text(url)} cannot be reached: {redact_text(reason)}",
+        hint="Start it or correct --vespa-url; `procore-ingest vespa serve` starts a local endpoint to try.",
+    )
+
+
+def _json_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        text = raw[:200].decode("utf-8", "replace").strip()
+        return {"message": text} if text else {}
+    return body if isinstance(body, dict) else {}
+
+
+def _ssl_context(vespa: Vespa) -> ssl.SSLContext | None:
+    if not (vespa.cert or vespa.cert_content):
+        return None
+    context = ssl.create_default_context()
+    try:
+        if vespa.cert:
+            context.load_cert_chain(vespa.cert, vespa.key)
+        else:
+            raise errors.SettingsError(
+                "Vespa's certificate was given as content; give it as a file",
+                hint="Set the path of the certificate and of the key.",
+            )
+    except (OSError, ssl.SSLError) as error:
+        raise errors.SettingsError(
+            f"Vespa's certificate {vespa.cert} cannot be used: {error}",
+            hint="Give readable PEM files for certificate and key.",
+        ) from error
+    return context

@@ -1,0 +1,281 @@
+"""Feeding: document operations with bounded concurrency, retries by status, and order kept per id.
+
+Statuses are judged as Vespa's document/v1 reference describes them: 429 and 503 ask for patience, 504 and a
+lost connection leave the outcome unknown, 507 blocks all feed, 400 and 413 are final. Concurrency follows
+additive increase, multiplicative decrease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+from ingestion import errors
+from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, unreachable
+
+COMPRESS_ABOVE_BYTES = 2048
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 8.0
+BLOCKED_WAIT_S = 10.0
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
+_OUTCOME_UNKNOWN = frozenset({408, 500, 502, 504})
+_MOST_SERVER_FAULTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One put or remove; it takes effect only where the stored `read_seq` is smaller than its own."""
+
+    kind: Literal["put", "remove"]
+    doc_type: str
+    user_id: str
+    read_seq: int
+    fields: dict[str, Any] | None = None
+
+
+class Verdict(Enum):
+    ACCEPTED = "accepted"
+    SUPERSEDED = "superseded"
+    """A reading at least as new is stored already (412)."""
+    REFUSED = "refused"
+    """Vespa will never take this operation as it is (400, 413, …)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    verdict: Verdict
+    status: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStats:
+    """Since the feeder was made; latencies in seconds over the latest operations."""
+
+    operations: int
+    retries: int
+    in_flight: int
+    limit: int
+    latency_p50_s: float
+    latency_p95_s: float
+    backoff_s: float
+
+
+OnBackoff = Callable[[str, float], None]
+"""Called with a reason and the seconds to wait; seconds 0 means that Vespa takes operations again."""
+
+
+class Feeder:
+    """Sends operations and says what became of each; safe to share between tasks feeding different ids.
+
+    `max_in_flight` bounds the requests under way over all callers. An operation is retried for at most
+    `deadline_s` seconds. Cancelling `feed` stops it at once; operations under way may or may not have taken
+    effect, and feeding them again is harmless.
+    """
+
+    def __init__(
+        self,
+        session: VespaSession,
+        *,
+        max_in_flight: int = 64,
+        deadline_s: float = 120.0,
+        on_backoff: OnBackoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session = session
+        self._most = max(1, max_in_flight)
+        self._limit = float(min(self._most, 24))
+        self._deadline_s = deadline_s
+        self._on_backoff = on_backoff or (lambda reason, wait_s: None)
+        self._clock = clock
+        self._active = 0
+        self._latencies: deque[float] = deque(maxlen=1000)
+        self._operations = self._retries = 0
+        self._backoff_s = 0.0
+        self._backing_off = False
+
+    @property
+    def stats(self) -> FeedStats:
+        ordered = sorted(self._latencies)
+        p50, p95 = (ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]) if ordered else (0.0, 0.0)
+        return FeedStats(
+            self._operations, self._retries, self._active, int(self._limit), p50, p95, self._backoff_s
+        )
+
+    async def feed(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """What became of each operation, in their order.
+
+        Operations on one id are sent one after the other. Raises errors.VespaUnavailable (VespaBlocked for
+        507) once an operation's deadline is spent; what was sent before then may have taken effect.
+        """
+        outcomes: list[Outcome | None] = [None] * len(operations)
+        chains: dict[tuple[str, str], list[int]] = {}
+        for index, operation in enumerate(operations):
+            chains.setdefault((operation.doc_type, operation.user_id), []).append(index)
+        waiting = deque(chains.values())
+
+        async def drain() -> None:
+            self._active += 1
+            try:
+                while waiting:
+                    for index in waiting.popleft():
+                        outcomes[index] = await self._settle(operations[index])
+                    if self._active > self._limit and self._active > 1:
+                        return
+            finally:
+                self._active -= 1
+
+        while waiting:
+            places = max(1, int(self._limit) - self._active)
+            drains = [asyncio.create_task(drain(), name="feed") for _ in range(min(places, len(waiting)))]
+            await _all_or_first_error(drains)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def _settle(self, operation: Operation) -> Outcome:
+        request = self._request_of(operation)
+        started = self._clock()
+        attempt, server_faults, unsure = 0, 0, False
+        while True:
+            sent = time.perf_counter()
+            answer, fault = await self._attempt(request)
+            if answer is not None and answer.status not in _RETRIED:
+                self._latencies.append(time.perf_counter() - sent)
+                return await self._judge(operation, answer, unsure)
+            unsure = unsure or answer is None or answer.status in _OUTCOME_UNKNOWN
+            if answer is not None and answer.status == 500:
+                server_faults += 1
+                if server_faults >= _MOST_SERVER_FAULTS:
+                    return Outcome(Verdict.REFUSED, 500, answer.message)
+            attempt += 1
+            self._retries += 1
+            wait_s = self._slow_down(attempt, answer, fault)
+            if self._clock() - started + wait_s > self._deadline_s:
+                raise self._given_up(answer, fault)
+            await asyncio.sleep(wait_s)
+
+    async def _attempt(self, request: _Request) -> tuple[Answer | None, BaseException | None]:
+        try:
+            answer = await self.session.exchange(
+                request.method, request.path, request.params, request.body, gzipped=request.gzipped
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return None, error
+        return answer, None
+
+    async def _judge(self, operation: Operation, answer: Answer, unsure: bool) -> Outcome:
+        self._operations += 1
+        self._speed_up()
+        if answer.status == 200:
+            return Outcome(Verdict.ACCEPTED, 200)
+        if answer.status == 412:
+            if unsure and await self._took_effect(operation):
+                return Outcome(Verdict.ACCEPTED, 200)
+            return Outcome(Verdict.SUPERSEDED, 412, answer.message)
+        if answer.status in (401, 403):
+            raise errors.VespaUnavailable(
+                f"Vespa refuses the login ({answer.status}: {answer.message})",
+                hint="Check the certificate and key, or the token.",
+            )
+        return Outcome(Verdict.REFUSED, answer.status, answer.message)
+
+    async def _took_effect(self, operation: Operation) -> bool:
+        """Whether our own earlier attempt, whose answer was lost, is what the condition ran into."""
+        stored = await self.session.document(operation.doc_type, operation.user_id)
+        if operation.kind == "remove":
+            return stored is None
+        return stored is not None and stored.get("read_seq") == operation.read_seq
+
+    def _speed_up(self) -> None:
+        if self._backing_off:
+            self._backing_off = False
+            self._on_backoff("Vespa takes operations again", 0.0)
+        self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
+
+    def _slow_down(self, attempt: int, answer: Answer | None, fault: BaseException | None) -> float:
+        # Only the first of a wave of refusals halves, or one burst of 429 would end at a limit of one.
+        if attempt == 1 and not self._backing_off:
+            self._limit = max(1.0, self._limit / 2)
+        self._backing_off = True
+        if answer is not None and answer.status == 507:
+            wait_s = BLOCKED_WAIT_S
+        else:
+            wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (attempt - 1))
+        wait_s *= 0.5 + random.random() / 2
+        self._backoff_s += wait_s
+        reason = f"{answer.status} {answer.message}" if answer is not None else f"{fault or 'no answer'}"
+        self._on_backoff(f"Vespa: {reason}", wait_s)
+        return wait_s
+
+    def _given_up(self, answer: Answer | None, fault: BaseException | None) -> errors.VespaUnavailable:
+        if answer is None:
+            return unreachable(self.session.url, fault or TimeoutError())
+        if answer.status == 507:
+            return errors.VespaBlocked(
+                f"Vespa refuses feed, a disk or memory limit is reached: {answer.message}",
+                hint="Free or add space on the content nodes, then resume the job.",
+            )
+        return errors.VespaUnavailable(
+            f"Vespa stayed overloaded for {self._deadline_s:.0f} s ({answer.status}: {answer.message})",
+            hint="Resume the job later, or feed with fewer workers.",
+        )
+
+    def _request_of(self, operation: Operation) -> _Request:
+        path = self.session.document_path(operation.doc_type, operation.user_id)
+        params = {
+            "condition": f"{operation.doc_type}.read_seq < {operation.read_seq}",
+            "timeout": f"{SERVER_TIMEOUT_S}s",
+        }
+        if operation.kind == "remove":
+            return _Request("DELETE", path, params, None, False)
+        params["create"] = "true"
+        fields = {
+            **(operation.fields or {}), "read_seq": operation.read_seq, "source": self.session.namespace
+        }  # fmt: skip
+        body = orjson.dumps({"fields": fields})
+        gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self.session.is_local
+        return _Request("POST", path, params, _gzip(body) if gzipped else body, gzipped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    params: dict[str, str]
+    body: bytes | None
+    gzipped: bool
+
+
+def _gzip(body: bytes) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+async def _all_or_first_error(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for all; the first error, or our own cancellation, cancels the others and waits for their end."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    except asyncio.CancelledError:
+        await _cancel(tasks)
+        raise
+    failed = next((t for t in done if not t.cancelled() and t.exception() is not None), None)
+    if failed is not None:
+        await _cancel(tasks)
+        error = failed.exception()
+        assert error is not None
+        raise error
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,266 @@
+"""Questions to the index: text search, one record, its relations and files, counts and sums per table.
+
+Every query is limited to the session's namespace through the attribute `source`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ingestion.vespa.client import FILE, RECORD, VespaSession
+
+SNIPPET_CHARACTERS = 160
+MOST_GROUPS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    doc_id: str
+    source_table: str
+    source_id: str
+    relevance: float
+    snippet: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """`total` counts all matches as Vespa reports it, which for weakAnd is a lower bound."""
+
+    total: int
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketSum:
+    """Documents of one key bucket: how many, and the exclusive or of their row digests."""
+
+    count: int
+    xor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A record that another one refers to (`out`) or that refers to it (`in`)."""
+
+    direction: str
+    relation: str
+    doc_id: str
+    source_table: str
+    source_id: str
+    exists: bool
+    title: str = ""
+
+
+def literal(text: str) -> str:
+    """A YQL string literal."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'
+
+
+async def search(
+    session: VespaSession,
+    text: str,
+    *,
+    table: str | None = None,
+    project: int | None = None,
+    limit: int = 20,
+    offset: int = 0,
+) -> SearchPage:
+    """Records that match any word of `text`, best first (BM25); an empty text lists the newest.
+
+    Raises errors.IndexError when Vespa refuses the query (its limits: 400 hits, offset 1,000).
+    """
+    where = [_scope(session)]
+    if text.strip():
+        where.append("userQuery()")
+    if table is not None:
+        where.append(f"source_table contains {literal(table)}")
+    if project is not None:
+        where.append(f"project_id = {_long(project)}")
+    params: dict[str, Any] = {
+        "yql": f"select * from {RECORD} where {' and '.join(where)}",
+        "hits": limit,
+        "offset": offset,
+        "ranking": "bm25" if text.strip() else "newest",
+        "timeout": "10s",
+    }
+    if text.strip():
+        params["query"] = text
+    root = await session.query(params)
+    hits = tuple(_hit(child, text) for child in root.get("children", []) if "fields" in child)
+    return SearchPage(int(root.get("fields", {}).get("totalCount", 0)), hits)
+
+
+async def related(
+    session: VespaSession, doc_id: str, fields: Mapping[str, Any], *, limit: int = 50
+) -> list[Related]:
+    """Records that the record of `fields` refers to, then those that refer to it, at most `limit` of each."""
+    outgoing = [
+        (str(r.get("relation", "")), str(r.get("target_table", "")), str(r.get("target_id", "")))
+        for r in fields.get("relationships", [])
+    ][:limit]
+    names = {f"{table}:{key}" for _, table, key in outgoing}
+    present = await _titles(session, sorted(names))
+    found = [
+        Related("out", relation, name, table, key, name in present, present.get(name, ""))
+        for relation, table, key in outgoing
+        for name in (f"{table}:{key}",)
+    ]
+    table, _, key = doc_id.partition(":")
+    root = await session.query(
+        {
+            "yql": f"select * from {RECORD} where {_scope(session)} and relationships contains "
+            f"sameElement(target_table contains {literal(table)}, target_id contains {literal(key)})",
+            "hits": limit,
+            "ranking": "newest",
+            "timeout": "10s",
+        }
+    )
+    for child in root.get("children", []):
+        incoming = child.get("fields", {})
+        if "doc_id" not in incoming:
+            continue
+        role = next(
+            (
+                str(r.get("relation", ""))
+                for r in incoming.get("relationships", [])
+                if r.get("target_table") == table and str(r.get("target_id")) == key
+            ),
+            "",
+        )
+        found.append(
+            Related("in", role, incoming["doc_id"], incoming.get("source_table", ""),
+                    str(incoming.get("source_id", "")), True, title_of(incoming))
+        )  # fmt: skip
+    return found
+
+
+async def files_of(session: VespaSession, doc_id: str, *, limit: int = 100) -> list[dict[str, Any]]:
+    """The fields of the file documents that name this record."""
+    root = await session.query(
+        {
+            "yql": f"select * from {FILE} where {_scope(session)} "
+            f"and record_doc_ids contains {literal(doc_id)}",
+            "hits": limit,
+            "timeout": "10s",
+        }
+    )
+    return [dict(child["fields"]) for child in root.get("children", []) if "fields" in child]
+
+
+async def count(session: VespaSession, doc_type: str, where: str = "true") -> int:
+    """How many documents of the namespace match."""
+    root = await session.query(
+        {"yql": f"select * from {doc_type} where {_scope(session)} and {where} limit 0", "timeout": "20s"}
+    )
+    return int(root.get("fields", {}).get("totalCount", 0))
+
+
+async def counts_by_table(session: VespaSession, doc_type: str = RECORD) -> dict[str, int]:
+    """How many documents each source table has in the index."""
+    groups = await _groups(session, doc_type, "true", "source_table", "output(count())")
+    return {str(value): int(fields["count()"]) for value, fields in groups}
+
+
+async def bucket_sums(session: VespaSession, table: str) -> dict[int, BucketSum]:
+    """Count and exclusive or of the row digests per key bucket of a table; empty buckets are absent."""
+    where = f"source_table contains {literal(table)}"
+    groups = await _groups(session, RECORD, where, "key_bucket", "output(count(), xor(row_digest))")
+    return {
+        int(value): BucketSum(int(fields["count()"]), int(fields["xor(row_digest)"]))
+        for value, fields in groups
+    }
+
+
+async def largest_read_seq(session: VespaSession) -> int:
+    """The largest `read_seq` in the namespace over records and files, 0 where it is empty."""
+    largest = 0
+    for doc_type in (RECORD, FILE):
+        root = await session.query(
+            {
+                "yql": f"select * from {doc_type} where {_scope(session)} limit 0 "
+                "| all(output(max(read_seq)))",
+                "timeout": "20s",
+            }
+        )
+        for child in root.get("children", []):
+            largest = max(largest, int(child.get("fields", {}).get("max(read_seq)", 0) or 0))
+    return largest
+
+
+def title_of(fields: Mapping[str, Any]) -> str:
+    """A short human name of a record, from the columns that usually hold one."""
+    metadata = fields.get("metadata") or {}
+    for name in ("title", "name", "subject", "display_name", "number", "filename", "description"):
+        if metadata.get(name):
+            return " ".join(str(metadata[name]).split())[:80]
+    return ""
+
+
+def snippet(content: str, text: str) -> str:
+    """The part of `content` around the first word of `text` found in it, on one line."""
+    flat = " ".join(content.split())
+    words = [re.escape(word) for word in re.findall(r"\w+", text)]
+    match = re.search(rf"\b(?:{'|'.join(words)})", flat, re.IGNORECASE) if words else None
+    start = max(0, match.start() - SNIPPET_CHARACTERS // 3) if match else 0
+    part = flat[start : start + SNIPPET_CHARACTERS]
+    return ("…" if start else "") + part + ("…" if start + SNIPPET_CHARACTERS < len(flat) else "")
+
+
+def _scope(session: VespaSession) -> str:
+    return f"source contains {literal(session.namespace)}"
+
+
+def _long(value: int) -> str:
+    return f"{value}L" if abs(value) > 2**31 - 1 else str(value)
+
+
+def _hit(child: Mapping[str, Any], text: str) -> Hit:
+    fields = dict(child["fields"])
+    return Hit(
+        doc_id=str(fields.get("doc_id", "")),
+        source_table=str(fields.get("source_table", "")),
+        source_id=str(fields.get("source_id", "")),
+        relevance=float(child.get("relevance", 0.0)),
+        snippet=snippet(str(fields.get("content_text", "")), text),
+        fields=fields,
+    )
+
+
+async def _titles(session: VespaSession, doc_ids: list[str]) -> dict[str, str]:
+    if not doc_ids:
+        return {}
+    listed = ", ".join(literal(doc_id) for doc_id in doc_ids)
+    root = await session.query(
+        {
+            "yql": f"select * from {RECORD} where {_scope(session)} and doc_id in ({listed})",
+            "hits": len(doc_ids),
+            "timeout": "10s",
+        }
+    )
+    children = [child.get("fields", {}) for child in root.get("children", [])]
+    return {str(fields["doc_id"]): title_of(fields) for fields in children if "doc_id" in fields}
+
+
+async def _groups(
+    session: VespaSession, doc_type: str, where: str, field: str, output: str
+) -> list[tuple[Any, dict[str, Any]]]:
+    root = await session.query(
+        {
+            "yql": f"select * from {doc_type} where {_scope(session)} and {where} limit 0 "
+            f"| all(group({field}) max({MOST_GROUPS}) each({output}))",
+            "timeout": "20s",
+            "grouping.defaultMaxGroups": -1,
+            "grouping.globalMaxGroups": -1,
+        }
+    )
+    return [
+        (group.get("value"), dict(group.get("fields", {})))
+        for top in root.get("children", [])
+        for listing in top.get("children", [])
+        for group in listing.get("children", [])
+    ]
