@@ -1,0 +1,157 @@
+"""The application package: rendered from `schemas`, written to a folder or zipped for a config server.
+
+Schemas are rendered by pyvespa's package classes; `services.xml` by hand, because pyvespa names its
+container cluster after the application and we promise `default`.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion import errors
+from ingestion.vespa import schemas
+from ingestion.vespa.schemas import APPLICATION, CLUSTER, PACKAGE_VERSION, SCHEMAS, Field, Schema
+
+if TYPE_CHECKING:
+    from vespa import package as pyvespa
+
+__all__ = [
+    "APPLICATION",
+    "CLUSTER",
+    "PACKAGE_VERSION",
+    "files",
+    "required_vespa_version",
+    "write",
+    "zip_bytes",
+]
+
+required_vespa_version = "8.300.0"
+"""Oldest Vespa that the package asks for: conditional puts with `create`, match-features, `in`."""
+
+# Fixed, so that equal packages are equal bytes (the earliest time a zip can hold).
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def files() -> dict[str, str]:
+    """Every file of the package: path inside it → text."""
+    out = {"services.xml": services_xml()}
+    out.update({f"schemas/{name}.sd": schema_text(schema) for name, schema in SCHEMAS.items()})
+    return out
+
+
+def write(output_dir: Path | str) -> list[Path]:
+    """Write the package into `output_dir` (made if missing); return the files written.
+
+    Raises SettingsError where the folder cannot be written.
+    """
+    root = Path(output_dir)
+    written = []
+    try:
+        for name, text in files().items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    except OSError as error:
+        raise errors.SettingsError(
+            f"cannot write the application package to {root}: {error.strerror or error}",
+            hint="Choose a folder that you may write with --output.",
+        ) from error
+    return written
+
+
+def zip_bytes() -> bytes:
+    """The package as the zip that `/application/v2/tenant/default/prepareandactivate` takes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in sorted(files().items()):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), text.encode(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def services_xml() -> str:
+    """services.xml: one container cluster (feed and search on 8080), one content cluster, one node."""
+    documents = "\n".join(f'      <document type="{name}" mode="index"/>' for name in SCHEMAS)
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<!-- application {APPLICATION}, package_version {PACKAGE_VERSION} -->
+<services version="1.0" minimum-required-vespa-version="{required_vespa_version}">
+  <container id="default" version="1.0">
+    <document-api/>
+    <search/>
+    <nodes>
+      <node hostalias="node1"/>
+    </nodes>
+  </container>
+  <content id="{CLUSTER}" version="1.0">
+    <min-redundancy>1</min-redundancy>
+    <documents>
+{documents}
+    </documents>
+    <nodes>
+      <node hostalias="node1" distribution-key="0"/>
+    </nodes>
+  </content>
+</services>
+"""
+
+
+def schema_text(schema: Schema) -> str:
+    """The .sd file of one document type."""
+    # pyvespa leaves runs of blank lines and trailing spaces behind.
+    lines = (line.rstrip() for line in _pyvespa_schema(schema).schema_to_text.splitlines())
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _pyvespa_schema(schema: Schema) -> pyvespa.Schema:
+    from vespa import package as pyvespa  # slow to import; only needed when a package is made
+
+    return pyvespa.Schema(
+        name=schema.name,
+        document=pyvespa.Document(
+            fields=[_pyvespa_field(item) for item in schema.fields],
+            structs=[
+                pyvespa.Struct(item.name, [pyvespa.Field(m.name, m.type) for m in item.fields])
+                for item in schema.structs
+            ],
+        ),
+        fieldsets=[pyvespa.FieldSet("default", list(schema.default_fieldset))],
+        rank_profiles=[
+            pyvespa.RankProfile(
+                item.name,
+                first_phase=item.first_phase,
+                inherits=item.inherits or None,
+                match_features=list(item.match_features) or None,
+            )
+            for item in schema.rank_profiles
+        ],
+        document_summaries=[
+            pyvespa.DocumentSummary(item.name, summary_fields=[pyvespa.Summary(n) for n in item.fields])
+            for item in schema.summaries
+        ],
+    )
+
+
+def _pyvespa_field(item: Field) -> pyvespa.Field:
+    from vespa import package as pyvespa
+
+    indexing = [name for name in ("attribute", "index") if getattr(item, name)]
+    options: dict[str, Any] = {}
+    if item.fast_search:
+        options["attribute"] = ["fast-search"]
+    if item.index:
+        options["index"] = "enable-bm25"
+    if item.rank_filter:
+        options["rank"] = "filter"
+    if item.searchable:
+        options["struct_fields"] = [_pyvespa_struct_field(member) for member in item.searchable]
+    return pyvespa.Field(item.name, item.type, indexing=[*indexing, "summary"], **options)
+
+
+def _pyvespa_struct_field(member: schemas.StructField) -> pyvespa.StructField:
+    from vespa import package as pyvespa
+
+    options: dict[str, Any] = {"attribute": ["fast-search"]} if member.fast_search else {}
+    return pyvespa.StructField(member.name, indexing=["attribute"], **options)
