@@ -12,7 +12,7 @@ import random
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -125,21 +125,26 @@ class Feeder:
         waiting = deque(chains.values())
 
         async def drain() -> None:
-            self._active += 1
-            try:
-                while waiting:
-                    for index in waiting.popleft():
-                        outcomes[index] = await self._settle(operations[index])
-                    if self._active > self._limit and self._active > 1:
-                        return
-            finally:
-                self._active -= 1
+            while waiting:
+                for index in waiting.popleft():
+                    outcomes[index] = await self._settle(operations[index])
+                if self._active > self._limit and self._active > 1:
+                    return
 
         while waiting:
             places = max(1, int(self._limit) - self._active)
-            drains = [asyncio.create_task(drain(), name="feed") for _ in range(min(places, len(waiting)))]
-            await _all_or_first_error(drains)
+            await _all_or_first_error([self._spawn(drain()) for _ in range(min(places, len(waiting)))])
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def _spawn(self, drain: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # Counted when made and uncounted by callback: a task cancelled before its first step runs nothing.
+        self._active += 1
+        task = asyncio.create_task(drain, name="feed")
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._active -= 1
 
     async def _settle(self, operation: Operation) -> Outcome:
         request = self._request_of(operation)
