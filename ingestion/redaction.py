@@ -66,9 +66,8 @@ def redact_text(text: str) -> str:
             if "%" in text:
                 text = _ENCODED.sub(_replaced, text)
             text = _ASSIGNED.sub(_replaced, text)
-    elif "%" in text or "\\u003" in text or "&#" in text or "&equals" in text:
-        if _LIKELY_NAME.search(text):
-            text = _ENCODED.sub(_replaced, _PLAIN.sub(_replaced, text))
+    elif ("%" in text or "\\u003" in text or "&#" in text or "&equals" in text) and _LIKELY_NAME.search(text):
+        text = _ENCODED.sub(_replaced, _PLAIN.sub(_replaced, text))
     if "@" in text and (":/" in text or ":\\/" in text):
         text = _USERINFO.sub(_replaced, _POSTGRES_USERINFO.sub(_replaced, text))
     if "earer" in text or "EARER" in text or "uthorization" in text:
