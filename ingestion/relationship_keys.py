@@ -1,0 +1,314 @@
+"""What tables and columns are called: their words, the columns that may be keys, other names a table goes by.
+
+The vocabulary of one database, read from its catalog alone, and the ground on which `relationship_names`
+matches. Built once, in time linear in the columns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ingestion import relationship_words as words
+from ingestion.schema_discovery import Column, Table
+
+_NOISE_FIRST = frozenset(
+    {"tbl", "tb", "t", "table", "dim", "fact", "fct", "lkp", "lu", "lookup", "stg", "mst"}
+)
+_NOISE_LAST = frozenset({"tbl", "table", "dim", "fact", "master", "mst", "lookup", "lkp", "data", "info"})
+_SUFFIXES = sorted(words.KEY_WORDS, key=len, reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A column by which rows of a table may be named; `likely` is the chance that it is the table's key.
+
+    `stem` holds its words without `id` and the like; `generic` keys (`id`, `code`) are named for no table.
+    """
+
+    column: Column
+    stem: tuple[str, ...]
+    likely: float
+    generic: bool
+    declared: bool = False
+    composite: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class ParsedName:
+    stem: tuple[str, ...]
+    key_word: str = ""
+    """The word that marks it as an identifier (`id`, `code`), empty if none does."""
+
+    @property
+    def strong(self) -> bool:
+        return self.key_word in words.STRONG_KEY_WORDS
+
+
+@dataclass(slots=True)
+class Entry:
+    """A table as the matcher sees it: its words, other words it goes by, its possible keys."""
+
+    table: Table
+    words: tuple[str, ...]
+    raw_words: tuple[str, ...]
+    keys: list[Key] = field(default_factory=list)
+    aliases: list[tuple[str, ...]] = field(default_factory=list)
+    column_prefix: str = ""
+    parsed: dict[str, ParsedName] = field(default_factory=dict)
+
+
+def type_family(column: Column) -> str:
+    """`int`, `text`, `uuid`, or the base type's name: only columns of one family can refer to each other."""
+    base = column.base_type or column.data_type.split("(")[0].strip()
+    if base in ("int2", "int4", "int8", "smallint", "integer", "bigint", "oid"):
+        return "int"
+    if base in ("numeric", "decimal"):
+        scale = column.data_type.partition(",")[2].rstrip(")")
+        return "numeric" if scale in ("", "0") else "decimal"
+    if base in (
+        "text",
+        "varchar",
+        "bpchar",
+        "name",
+        "citext",
+        "character varying",
+        "character",
+        '"char"',
+        "char",
+    ):
+        return "text"
+    return base
+
+
+REFERENCE_FAMILIES = frozenset({"int", "numeric", "text", "uuid"})
+"""Types that rows are named by; all others never take part in a reference."""
+
+
+def compatible(column: Column, key: Column, strong: bool) -> bool:
+    """Whether the types let `column` hold values of `key`; `strong`: its name says that it is an id."""
+    a, b = type_family(column), type_family(key)
+    return a == b or (strong and {a, b} == {"int", "numeric"})
+
+
+def parse_column(name: str, prefix: str = "") -> ParsedName:
+    """The stem of a column's name and the word that marks it as an identifier."""
+    parts = words.split_words(name)
+    if prefix and len(parts) > 1 and parts[0] == prefix:
+        parts = parts[1:]
+    while len(parts) > 1 and parts[-1].isdigit():
+        parts.pop()
+    key_word = ""
+    while parts and parts[-1] in words.STRONG_KEY_WORDS:
+        key_word = parts.pop()
+    # `api_key_id` is the id of an api key: only one weak word, and only at the very end.
+    if parts and not key_word and parts[-1] in words.WEAK_KEY_WORDS:
+        key_word = parts.pop()
+    if parts and parts[0] in ("id", "fk", "uuid", "guid", "ids", "idx", "cod", "code", "ref"):
+        if len(parts) > 1:
+            key_word = key_word if key_word in words.STRONG_KEY_WORDS else parts[0]
+            if key_word in ("cod", "idx", "ids"):
+                key_word = "id" if key_word != "cod" else "code"
+            parts = parts[1:]
+        elif not key_word:
+            key_word, parts = "id", []
+    while len(parts) > 1 and parts[-1].isdigit():
+        parts.pop()
+    if len(parts) > 1 and len(parts[-1]) > 1 and parts[-1][-1].isdigit():
+        parts[-1] = parts[-1].rstrip("0123456789")
+    return ParsedName(tuple(words.singular(p) for p in parts), key_word)
+
+
+class Vocabulary:
+    """The names of a set of tables, indexed by the words they end in, begin with, and run together."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.by_last: dict[str, list[tuple[tuple[str, ...], Entry, float]]] = defaultdict(list)
+        self.by_first: dict[str, list[Entry]] = defaultdict(list)
+        self.by_compact: dict[str, list[tuple[Entry, float]]] = defaultdict(list)
+        self.by_compact_end: dict[str, list[tuple[Entry, float]]] = defaultdict(list)
+        self.by_key_name: dict[str, list[tuple[Entry, Key]]] = defaultdict(list)
+        self.by_letter: dict[str, list[tuple[tuple[str, ...], Entry]]] = defaultdict(list)
+        self.people: list[tuple[Entry, float]] = []
+        self._owners: dict[str, set[str]] = defaultdict(set)
+        shared = _shared_prefixes(tables)
+        for table in tables:
+            raw = words.stems(table.relname or table.name)
+            entry = Entry(table, _without_noise(raw, shared), raw)
+            self.entries[table.name] = entry
+            self._owners["".join(entry.words)].add(table.name)
+        ends = {name[i:] for name in self._owners for i in range(len(name) - 2)}
+        for entry in self.entries.values():
+            self._read_columns(entry, ends)
+        for entry in self.entries.values():
+            self._find_keys(entry)
+        for entry in self.entries.values():
+            self._index(entry)
+        self._find_people()
+
+    # ---- what a table and its columns are called -------------------------------------------------
+
+    def keys(self, table: str) -> list[Key]:
+        """Possible keys of a table, likeliest first."""
+        return self.entries[table].keys
+
+    def parsed(self, table: str, column: str) -> ParsedName:
+        return self.entries[table].parsed[column]
+
+    def _read_columns(self, entry: Entry, ends: set[str]) -> None:
+        columns = entry.table.columns
+        firsts = Counter(parts[0] for c in columns if len(parts := words.split_words(c.name)) > 1)
+        if firsts and len(columns) >= 3:
+            first, count = firsts.most_common(1)[0]
+            if count >= 0.8 * len(columns) and (len(first) <= 4 or words.singular(first) in entry.raw_words):
+                entry.column_prefix = first
+        for column in columns:
+            parsed = parse_column(column.name, entry.column_prefix)
+            if not parsed.key_word and len(parsed.stem) == 1:
+                parsed = _split_compact(column.name, parsed, ends)
+            entry.parsed[column.name] = parsed
+
+    def _find_keys(self, entry: Entry) -> None:
+        table = entry.table
+        primary = next((i.columns for i in table.indexes if i.is_primary), None)
+        singles = {
+            i.columns[0]
+            for i in table.indexes
+            if i.is_unique and not i.is_partial and len(i.columns) == 1 and not i.is_primary
+        }
+        proven = table.key_columns[0] if table.key_basis == "proven_id" and table.key_columns else None
+        found: list[Key] = []
+        for position, column in enumerate(table.columns):
+            if type_family(column) in ("bool",) or column.type_category in (
+                "time",
+                "boolean",
+                "json",
+                "binary",
+            ):
+                continue
+            parsed = entry.parsed[column.name]
+            own = bool(parsed.stem) and self.names_own_table(parsed.stem, entry)
+            generic = not parsed.stem and bool(parsed.key_word)
+            declared = primary == [column.name]
+            likely, composite = 0.0, ()
+            if declared:
+                likely = 1.0
+            elif primary and len(primary) > 1 and column.name in primary:
+                if own and parsed.key_word:
+                    likely, composite = 0.9, tuple(primary)
+            elif column.name in singles or column.name == proven:
+                likely = 0.9 if not primary else 0.6
+            elif primary and len(primary) == 1:
+                likely = 0.0
+            elif (column.default_value or "").startswith("nextval(") or column.identity:
+                likely = 0.95
+            elif generic and parsed.key_word in words.STRONG_KEY_WORDS:
+                likely = 0.93 if parsed.key_word != "id" else 0.96
+            elif own and parsed.key_word:
+                likely = 0.93 if position == 0 else 0.3 if self._is_link_part(parsed.stem, entry) else 0.75
+            elif generic and (position == 0 or parsed.key_word == "code"):
+                likely = 0.7
+            elif (position == 0 and parsed.strong and not column.is_nullable) or (
+                position == 0 and own and not column.is_nullable
+            ):
+                likely = 0.5
+            if likely and not declared and not own and self.names_other_table(parsed.stem, entry):
+                likely *= 0.3 if column.name in singles or column.name == proven else 0.0
+            if likely:
+                found.append(Key(column, parsed.stem, likely, generic, declared, composite))
+        found.sort(key=lambda k: -k.likely)
+        entry.keys = [k for k in found if k.likely > 0.5 or found[0].likely < 0.9]
+
+    def names_own_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
+        """Whether a column of `entry` with this stem is named after the table itself."""
+        joined = "".join(stem)
+        if "".join(entry.words) == joined or "".join(entry.raw_words) == joined:
+            return True
+        if len(stem) < len(entry.words) and entry.words[-len(stem) :] == stem:
+            # `subscriber_id` of `changeset_subscribers` is a person, `item_id` of `order_items` its own id.
+            link = bool(self._owners.get("".join(entry.words[: -len(stem)])))
+            return not self._owners.get(joined) and not (link and stem[-1] in words.PERSON_ROLES)
+        return len(stem) == 1 and len(entry.words) == 1 and words.abbreviates(stem[0], entry.words[0]) >= 0.6
+
+    def _is_link_part(self, stem: tuple[str, ...], entry: Entry) -> bool:
+        """Whether the words before `stem` in the table's name are a table: `event_id` in `episode_event`."""
+        before = entry.words[: len(entry.words) - len(stem)]
+        return bool(before) and bool(self._owners.get("".join(before)))
+
+    def _index(self, entry: Entry) -> None:
+        names: dict[tuple[str, ...], float] = {entry.words: 1.0}
+        if entry.raw_words != entry.words:
+            names.setdefault(entry.raw_words, 1.0)
+        for key in entry.keys:
+            if not key.stem or key.generic:
+                continue
+            self.by_key_name[key.column.name.lower()].append((entry, key))
+            # A key that is named after no other table is another name of its own.
+            if key.likely >= 0.5 and not self._ends_in_other_table(key.stem, entry):
+                names.setdefault(key.stem, 0.97 if key.likely >= 0.9 else 0.85)
+        entry.aliases = list(names)
+        for alias, weight in names.items():
+            if not alias:
+                continue
+            self.by_last[alias[-1]].append((alias, entry, weight))
+            joined = "".join(alias)
+            self.by_compact[joined].append((entry, weight))
+            for start in range(1, len(joined) - 3):
+                self.by_compact_end[joined[start:]].append((entry, weight))
+            self.by_letter[alias[-1][0]].append((alias, entry))
+        if entry.words:
+            self.by_first[entry.words[0]].append(entry)
+
+    def names_other_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
+        """Whether another table has exactly this name."""
+        return bool(self._owners.get("".join(stem), set()) - {entry.table.name})
+
+    def _ends_in_other_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
+        return any(self.names_other_table(stem[start:], entry) for start in range(len(stem)))
+
+    def _find_people(self) -> None:
+        for entry in self.entries.values():
+            if not entry.words or not entry.keys:
+                continue
+            weight = words.PEOPLE_TABLES.get(entry.words[-1], 0.0)
+            if not weight:
+                continue
+            # `users` before `company_users` before `admin_github_users`; links between tables hold no people.
+            weight *= 0.93 ** (len(entry.words) - 1)
+            links = sum(1 for key in entry.parsed.values() if key.strong and key.stem)
+            if len(entry.words) > 1 and links >= 2 and links * 2 >= len(entry.table.columns):
+                weight *= 0.4
+            self.people.append((entry, weight))
+        self.people.sort(key=lambda pair: -pair[1])
+
+
+def _shared_prefixes(tables: Sequence[Table]) -> set[str]:
+    """First words that nearly all tables of the database have; they tell nothing apart (`wp`, `app`)."""
+    firsts = Counter(parts[0] for t in tables if len(parts := words.stems(t.relname or t.name)) > 1)
+    return {first for first, count in firsts.items() if len(tables) >= 5 and count >= 0.8 * len(tables)}
+
+
+def _without_noise(parts: tuple[str, ...], shared: set[str]) -> tuple[str, ...]:
+    if len(parts) > 1 and (parts[0] in _NOISE_FIRST or parts[0] in shared):
+        parts = parts[1:]
+    if len(parts) > 1 and parts[-1] in _NOISE_LAST:
+        parts = parts[:-1]
+    return parts
+
+
+def _split_compact(name: str, parsed: ParsedName, ends: set[str]) -> ParsedName:
+    """`customerid`, `countrycode`: a key word run together with (the end of) the name of a table.
+
+    `ends` holds every ending of a table's name of three letters or more.
+    """
+    lowered = name.lower().strip("_")
+    if len(words.split_words(name)) != 1:
+        return parsed
+    for suffix in _SUFFIXES:
+        if lowered.endswith(suffix) and len(lowered) - len(suffix) >= 3:
+            rest = words.singular(lowered[: -len(suffix)])
+            if any(rest[i:] in ends for i in range(len(rest) - 2)):
+                return ParsedName((rest,), suffix)
+    return parsed

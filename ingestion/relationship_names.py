@@ -1,0 +1,360 @@
+"""What names and types alone say: which table a column may point to, how likely, and why.
+
+Nothing here reads a row. `NameMatcher(tables).candidates(table, column)` gives `NameMatch`es; their `score`
+is the probability that a person who knows only the schema would give to the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ingestion import relationship_words as words
+from ingestion.relationship_keys import (
+    REFERENCE_FAMILIES,
+    Entry,
+    Key,
+    ParsedName,
+    Vocabulary,
+    compatible,
+    type_family,
+)
+from ingestion.schema_discovery import Column, Table
+
+_MAX_ABBREVIATION_PAIRS = 2_000_000
+_FAMILY_SCORE = 0.985
+"""Score of a table that begins with the same words as the source: `current_node_tags` → `current_nodes`."""
+
+_ROW_WORDS = frozenset({"to", "of", "in", "by", "from", "row", "for"})
+
+
+@dataclass(frozen=True, slots=True)
+class NameMatch:
+    """One table that a column's name may mean; `score` is between 0 and 1."""
+
+    table: str
+    key: str
+    score: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One column with what its name was found to consist of."""
+
+    source: Entry
+    column: Column
+    parsed: ParsedName
+
+    @property
+    def stem(self) -> tuple[str, ...]:
+        return self.parsed.stem
+
+
+class NameMatcher:
+    """Candidates for every column of a set of tables; built once, in time linear in the columns."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._words = Vocabulary(tables)
+        self._budget = _MAX_ABBREVIATION_PAIRS
+
+    def keys(self, table: str) -> list[Key]:
+        """Possible keys of a table, likeliest first."""
+        return self._words.entries[table].keys
+
+    def parsed(self, table: str, column: str) -> ParsedName:
+        return self._words.entries[table].parsed[column]
+
+    def candidates(self, table: Table, column: Column) -> list[NameMatch]:
+        """Tables that the column's name may mean, likeliest first, one entry a table; empty for none."""
+        if type_family(column) not in REFERENCE_FAMILIES:
+            return []
+        entry = self._words.entries[table.name]
+        ask = _Ask(entry, column, entry.parsed[column.name])
+        if not ask.stem or self.is_own_key(table, column):
+            return []
+        best: dict[str, NameMatch] = {}
+        for match in self._matches(ask):
+            if match.table not in best or match.score > best[match.table].score:
+                best[match.table] = match
+        return sorted(best.values(), key=lambda m: (-m.score, m.table))
+
+    def is_reference_like(self, table: Table, column: Column) -> bool:
+        """Whether the name says that the column identifies something other than its own row."""
+        parsed = self.parsed(table.name, column.name)
+        if type_family(column) not in REFERENCE_FAMILIES or not parsed.stem:
+            return False
+        return parsed.strong and not self.is_own_key(table, column)
+
+    def is_own_key(self, table: Table, column: Column) -> bool:
+        """Whether the column names the row that it stands in."""
+        entry = self._words.entries[table.name]
+        parsed = entry.parsed[column.name]
+        for key in entry.keys:
+            if key.column.name == column.name:
+                own = not parsed.stem or self._words.names_own_table(parsed.stem, entry)
+                return bool(key.composite) or (own and (key.likely >= 0.7 or key.generic))
+        return False
+
+    def polymorphic_type(self, table: Table, column: Column) -> Column | None:
+        """The sibling `x_type` of `x_id`, where one is."""
+        entry = self._words.entries[table.name]
+        parsed = entry.parsed[column.name]
+        if not parsed.stem or not parsed.strong:
+            return None
+        wanted = (*parsed.stem, words.singular("type"))
+        for other in table.columns:
+            if other.name == column.name or type_family(other) in ("int", "uuid", "bool", "boolean"):
+                continue
+            sibling = entry.parsed[other.name]
+            if not sibling.key_word and sibling.stem == wanted:
+                return other
+        return None
+
+    # ---- the ways in which a name can mean a table -----------------------------------------------
+
+    def _matches(self, ask: _Ask) -> list[NameMatch]:
+        found = list(self._by_words(ask))
+        found += self._by_same_key(ask)
+        if any(m.score >= _FAMILY_SCORE * 0.98 for m in found):
+            # The nearer relative wins: what only fits by name is kept for the values to judge.
+            found = [m if m.score >= _FAMILY_SCORE * 0.98 else replace(m, score=m.score * 0.9) for m in found]
+        found += self._by_self(ask)
+        if max((m.score for m in found), default=0.0) < 0.85:
+            found += self._by_role(ask)
+        if max((m.score for m in found), default=0.0) < 0.5 and ask.parsed.key_word:
+            found += self._by_compact_suffix(ask)
+            found += self._by_abbreviation(ask)
+        kind = self.polymorphic_type(ask.source.table, ask.column)
+        if kind is not None:
+            found = [
+                replace(
+                    m,
+                    score=m.score * (0.85 if m.score >= 0.95 else 0.5),
+                    why=f"{m.why}; {kind.name} may choose another table",
+                )
+                for m in found
+            ]
+        return found
+
+    def _match(self, ask: _Ask, target: Entry, score: float, why: str) -> Iterator[NameMatch]:
+        """The match with the key of `target` that fits the column's type, if there is one."""
+        best: tuple[Key, float] | None = None
+        for key in target.keys:
+            if not compatible(ask.column, key.column, ask.parsed.strong):
+                continue
+            value = 0.6 + 0.4 * key.likely
+            if type_family(ask.column) == "text" and not ask.parsed.strong:
+                same_length = key.column.max_length == ask.column.max_length is not None
+                value *= 0.98 if same_length or ask.parsed.key_word else 0.45
+            if best is None or value > best[1]:
+                best = key, value
+        if best is None or (target is ask.source and best[0].column.name == ask.column.name):
+            return
+        score *= best[1]
+        if target.table.schema != ask.source.table.schema:
+            score *= 0.97
+        if not ask.parsed.key_word:
+            score *= 0.93
+        elif not ask.parsed.strong and ask.parsed.key_word != "key":
+            score *= 0.97
+        yield NameMatch(target.table.name, best[0].column.name, min(score, 0.99), why)
+
+    def _by_words(self, ask: _Ask) -> Iterator[NameMatch]:
+        """The column's last words are those of a table."""
+        stem, found = ask.stem, []
+        measure = not ask.parsed.key_word and _is_measure(ask.column.name, stem)
+        for alias, target, weight in self._words.by_last.get(stem[-1], ()):
+            if target is ask.source:
+                # `parent_visit_detail_id` is a self reference, `visit_detail_type_id` is not one.
+                role = stem[: len(stem) - len(alias)]
+                if not role or measure:
+                    continue
+                own = role[-1] in words.SELF_WORDS or role[0] in words.SELF_WORDS
+                found.append(
+                    (len(alias), target, 0.95 if own else 0.84, f"it is another row of {target.table.name}")
+                )
+                continue
+            overlap, score, why = _align(stem, alias, ask.source.words, target.table.name)
+            if not ask.parsed.key_word and (measure or (overlap < len(alias) and score < _FAMILY_SCORE)):
+                score *= 0.4
+            found.append((overlap, target, score * weight, why))
+        longest = max((overlap for overlap, _, score, _ in found if score >= 0.8), default=0)
+        for overlap, target, score, why in found:
+            yield from self._match(ask, target, score * (0.75 if overlap < longest else 1.0), why)
+        if len(stem) >= 2 and stem[-1] in words.SELF_WORDS and stem[:-1] == ask.source.words:
+            yield from self._match(ask, ask.source, 0.93, f"it is another row of {ask.source.table.name}")
+        if ask.parsed.key_word and not longest:
+            yield from self._by_first_words(ask)
+
+    def _by_first_words(self, ask: _Ask) -> Iterator[NameMatch]:
+        """The column's words are how a table begins: `gpx_id` → `gpx_files`."""
+        stem = ask.stem
+        begun = [
+            e
+            for e in self._words.by_first.get(stem[0], ())
+            if e is not ask.source and len(e.words) > len(stem) and e.words[: len(stem)] == stem
+        ]
+        shortest = min((len(e.words) for e in begun), default=0)
+        leaders = [e for e in begun if len(e.words) == shortest]
+        for target in begun:
+            score = 0.35 if target not in leaders else 0.72 if len(leaders) == 1 else 0.45
+            yield from self._match(ask, target, score, f"{target.table.name} begins with it")
+
+    def _by_same_key(self, ask: _Ask) -> Iterator[NameMatch]:
+        """The column is called exactly like another table's key."""
+        if not ask.parsed.key_word:
+            return
+        owners = [
+            (e, k) for e, k in self._words.by_key_name.get(ask.column.name.lower(), ()) if e is not ask.source
+        ]
+        for target, key in owners:
+            if not compatible(ask.column, key.column, ask.parsed.strong):
+                continue
+            home = self._words.names_own_table(key.stem, target)
+            score = (0.98 if home else 0.9 if len(owners) == 1 else 0.5) * key.likely
+            if not home and self._words.names_other_table(key.stem, target):
+                score *= 0.25
+            why = f"{ask.column.name} is also the key of {target.table.name}"
+            yield NameMatch(target.table.name, key.column.name, score, why)
+
+    def _by_self(self, ask: _Ask) -> Iterator[NameMatch]:
+        """`parent_id`, `reports_to`: another row of the same table."""
+        stem, entry = ask.stem, ask.source
+        pure = all(w in words.SELF_WORDS or w in _ROW_WORDS for w in stem)
+        people = bool(entry.words) and entry.words[-1] in words.PEOPLE_TABLES
+        boss = stem[-1] in words.HIERARCHY_ROLES or (stem[0] in words.HIERARCHY_ROLES and stem[-1] == "to")
+        if pure and (ask.parsed.key_word or stem[0] == "parent"):
+            yield from self._match(ask, entry, 0.93, f"it is another row of {entry.table.name}")
+        elif people and boss:
+            yield from self._match(
+                ask, entry, 0.96, f"it is a person's superior, and {entry.table.name} holds people"
+            )
+
+    def _by_role(self, ask: _Ask) -> Iterator[NameMatch]:
+        """`created_by`, `assignee_id`: a person in a role, so a table of people."""
+        role = _person_role(ask.parsed)
+        if not role:
+            return
+        staff = bool(set(ask.stem) & words.STAFF_ROLES)
+        ranked = []
+        for target, weight in self._words.people:
+            if any(compatible(ask.column, key.column, ask.parsed.strong) for key in target.keys):
+                near = staff and target.words[-1] in words.STAFF_TABLES
+                ranked.append((target, max(weight, 0.97) if near else weight))
+        top = max((weight for _, weight in ranked), default=0.0)
+        for target, weight in ranked:
+            score = role * (0.65 + 0.35 * weight) if weight == top else role * weight * weight / top * 0.6
+            why = f"it is a person's role, and {target.table.name} holds people"
+            yield from self._match(ask, target, score, why)
+
+    def _by_compact_suffix(self, ask: _Ask) -> Iterator[NameMatch]:
+        """Names run together: `billtoaddress` ends like `address`, `territory` is the end of `salesterritory`."""
+        joined = "".join(ask.stem)
+        if len(joined) < 4:
+            return
+        for start in range(len(joined) - 3):
+            rest = self._words.by_compact.get(joined[start:])
+            if not rest:
+                continue
+            for target, weight in rest:
+                if target is not ask.source or start:
+                    score = (0.97 if start == 0 else 0.85) * weight
+                    yield from self._match(ask, target, score, f"it ends in the name of {target.table.name}")
+            return
+        for target, weight in self._words.by_compact_end.get(joined, ()):
+            if target is not ask.source:
+                yield from self._match(
+                    ask, target, 0.75 * weight, f"the name of {target.table.name} ends in it"
+                )
+
+    def _by_abbreviation(self, ask: _Ask) -> Iterator[NameMatch]:
+        stem = ask.stem
+        pool = self._words.by_letter.get(stem[-1][0], ())
+        self._budget -= len(pool)
+        if self._budget < 0:
+            return
+        for alias, target in pool:
+            fit = words.abbreviates(stem[-1], alias[-1]) or words.abbreviates(alias[-1], stem[-1])
+            if not fit or target is ask.source:
+                continue
+            pairs = zip(stem, alias, strict=False)
+            exact = len(stem) == len(alias) and all(a == b or words.abbreviates(a, b) for a, b in pairs)
+            score = fit * (1.0 if exact else 0.85 ** (len(stem) + len(alias) - 2))
+            why = f"{stem[-1]} may be short for {target.table.name}"
+            yield from self._match(ask, target, score, why)
+
+
+_MEASURES = words.word_set(
+    """amount average avg balance bytes charge cost count counter days depth discount duration fee height hours
+    index length level limit max maximum min minimum minutes months num number offset order percent position price
+    priority qty quantity rank rate ratio score seconds sequence since size sort sum tax times total value version
+    weeks weight width year years"""
+)
+
+
+def _is_measure(name: str, stem: Sequence[str]) -> bool:
+    """Whether a column without `id` reads like a figure: `num_created_nodes`, `total_cost`, `deaths`."""
+    parts = words.split_words(name)
+    if any(part in _MEASURES for part in parts):
+        return True
+    return bool(parts) and parts[-1] != stem[-1] and parts[-1].endswith("s")
+
+
+def _person_role(parsed: ParsedName) -> float:
+    """How surely the column's words name a person in a role, 0 to 1."""
+    stem = parsed.stem
+    if stem[-1] == "by" and len(stem) > 1:
+        return 0.95 if words.is_passive(stem[-2]) else 0.8
+    if "by" in stem[1:-1] and stem[-1] in words.PERSON_ROLES:
+        return 0.95
+    if stem[-1] in ("to", "from") and len(stem) > 1 and parsed.key_word:
+        return 0.6
+    if stem[-1] in words.PERSON_ROLES:
+        return 0.93 if parsed.key_word else 0.85
+    return 0.7 if parsed.key_word == "uid" else 0.0
+
+
+def _align(
+    stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...], table: str
+) -> tuple[int, float, str]:
+    """(words shared at the end, score, why) of a column's stem and a table's words, seen from `source`."""
+    shared = 0
+    while shared < min(len(stem), len(alias)) and stem[-1 - shared] == alias[-1 - shared]:
+        shared += 1
+    role, dropped = stem[: len(stem) - shared], alias[: len(alias) - shared]
+    if not role and not dropped:
+        return shared, 0.97, f"it is the name of {table}"
+    if not role:
+        if source[: len(dropped)] == dropped:
+            return shared, _FAMILY_SCORE, f"it is {table} without the words that both tables begin with"
+        common = _common_prefix(dropped, source)
+        near = common > 0 and common == len(dropped) - 1
+        return (
+            shared,
+            (0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common),
+            f"it is the end of {table}",
+        )
+    if not dropped:
+        return shared, max(0.955 - 0.01 * (len(role) - 1), 0.9), f"it is {table} in a role"
+    if stem[0] == alias[0] and _is_subsequence(stem, alias):
+        return shared, 0.8, f"it is {table} with a word left out"
+    if dropped == source:
+        return shared, 0.88, f"it is {table}, which is named after this table, in a role"
+    if source[: len(dropped)] == dropped:
+        return shared, 0.6, f"it ends like {table}, which begins like this table"
+    return shared, 0.3, f"it ends like {table}"
+
+
+def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:
+    count = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        count += 1
+    return count
+
+
+def _is_subsequence(short: Iterable[str], long: Iterable[str]) -> bool:
+    rest = iter(long)
+    return all(word in rest for word in short)

@@ -1,0 +1,181 @@
+"""The words inside table and column names: splitting, singular forms, abbreviations, roles.
+
+Everything here is about English and about database habits in general; no name of a particular database.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_WORD = re.compile(
+    r"[A-ZÀ-ÖØ-Þ]+(?![a-zß-öø-ÿ])|[A-ZÀ-ÖØ-Þ]?[a-zß-öø-ÿ]+|\d+|[^\W\d_a-zA-ZÀ-ÖØ-öø-ÿß]+", re.UNICODE
+)
+_PLURAL_ACRONYM = re.compile(r"\b([A-Z]{2,})s\b")
+
+STRONG_KEY_WORDS = frozenset({"id", "uuid", "guid", "fk", "sk", "oid", "pk", "ident", "identifier"})
+"""As the last (or first) word of a column these say that it identifies something."""
+
+WEAK_KEY_WORDS = frozenset(
+    {"key", "code", "no", "nr", "num", "number", "ref", "cd", "uid", "iso", "nbr", "rk", "idx"}
+)
+"""These may identify something, and as often name a plain attribute (`postal_code`, `phone_number`)."""
+
+KEY_WORDS = STRONG_KEY_WORDS | WEAK_KEY_WORDS
+
+_IRREGULAR = {
+    "people": "person", "persons": "person", "persona": "person", "children": "child", "men": "man",
+    "women": "woman", "mice": "mouse", "feet": "foot", "teeth": "tooth", "geese": "goose",
+    "criteria": "criterion", "indices": "index", "indexes": "index", "matrices": "matrix",
+    "vertices": "vertex", "appendices": "appendix", "analyses": "analysis", "bases": "base",
+    "bonuses": "bonus", "theses": "thesis", "crises": "crisis", "axes": "axis", "series": "series",
+    "species": "species", "news": "news", "leaves": "leaf", "shelves": "shelf", "halves": "half",
+    "knives": "knife", "lives": "life", "wolves": "wolf", "calves": "calf", "loaves": "loaf",
+    "aliases": "alias", "alias": "alias", "atlases": "atlas", "atlas": "atlas", "canvases": "canvas",
+    "canvas": "canvas", "gases": "gas", "gas": "gas", "biases": "bias", "bias": "bias", "menus": "menu",
+    "movies": "movie", "cookies": "cookie", "zombies": "zombie", "ties": "tie", "pies": "pie",
+    "lens": "lens", "lenses": "lens", "media": "media", "mediums": "media", "data": "data",
+    "photos": "photo", "address": "address", "addresses": "address", "process": "process",
+    "staff": "staff", "staffs": "staff", "sos": "sos", "dos": "dos", "pos": "pos", "os": "os",
+    "gps": "gps", "sms": "sms", "dns": "dns", "cms": "cms", "ids": "id", "uuids": "uuid", "heroes": "hero",
+    "quizzes": "quiz", "quizes": "quiz", "cities": "city", "this": "this", "has": "has", "was": "was",
+}  # fmt: skip
+
+
+def split_words(name: str) -> list[str]:
+    """Lower-case words of a name: underscores, other punctuation, camelCase and digits part them."""
+    name = _PLURAL_ACRONYM.sub(r"\1S", name)
+    return [w.lower() for w in _WORD.findall(name)]
+
+
+@lru_cache(maxsize=65536)
+def singular(word: str) -> str:
+    """A form shared by the singular and the plural of an English noun; not always a word itself."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) <= 3 or word.isdigit():
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zes", "uses")) or word.endswith("oes"):
+        word = word[:-2]
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    # A final e goes in both forms, so that `cache`/`caches` and `house`/`houses` meet.
+    return word[:-1] if word.endswith("e") and len(word) > 3 else word
+
+
+def stems(name: str) -> tuple[str, ...]:
+    """`split_words` with each word in its shared singular form."""
+    return tuple(singular(w) for w in split_words(name))
+
+
+_KNOWN_SHORT: dict[str, tuple[str, ...]] = {
+    "acct": ("account",), "acc": ("account",), "addr": ("address",), "adm": ("admission",),
+    "amt": ("amount",), "app": ("application",), "appl": ("application",), "appt": ("appointment",),
+    "auth": ("author",), "bldg": ("building",), "cat": ("category",), "categ": ("category",),
+    "cntry": ("country",), "ctry": ("country",), "co": ("company", "country"), "comp": ("company", "component"),
+    "cont": ("contact", "contract", "continent"), "corp": ("corporation",), "cur": ("currency",),
+    "curr": ("currency",), "cust": ("customer",), "dept": ("department",), "dep": ("department",),
+    "dest": ("destination",), "disp": ("disposition", "disposal"), "dist": ("district", "distributor"),
+    "div": ("division",), "doc": ("document", "doctor"), "drv": ("driver",), "emp": ("employee",),
+    "empl": ("employee",), "env": ("environment",), "equip": ("equipment",), "eq": ("equipment",),
+    "fac": ("facility", "faculty"), "grp": ("group",), "hosp": ("hospital",), "img": ("image",),
+    "instr": ("instructor", "instrument"), "inv": ("invoice", "inventory"), "itm": ("item",),
+    "lang": ("language",), "lib": ("library",), "loc": ("location",), "mat": ("material",),
+    "mfr": ("manufacturer",), "mfg": ("manufacturer",), "mgr": ("manager",), "msg": ("message",),
+    "obj": ("object",), "ord": ("order",), "org": ("organization", "organisation"), "param": ("parameter",),
+    "pat": ("patient",), "pay": ("payment",), "perm": ("permission",), "pers": ("person",), "pos": ("position",),
+    "prod": ("product",), "prof": ("professor", "profile"), "proj": ("project",), "prj": ("project",),
+    "prov": ("province", "provider"), "pub": ("publisher", "publication"), "qst": ("question",),
+    "qn": ("question",), "rec": ("record",), "reg": ("region", "registration"), "rel": ("relation",),
+    "rep": ("representative",), "req": ("request", "requisition"), "res": ("resource", "reservation"),
+    "sec": ("section",), "sect": ("section",), "spec": ("specification", "species"), "stat": ("status", "state"),
+    "std": ("student",), "stud": ("student",), "stu": ("student",), "sub": ("subject", "subscription"),
+    "subj": ("subject",), "supp": ("supplier",), "sup": ("supplier",), "tech": ("technician",),
+    "terr": ("territory",), "tran": ("transaction",), "trans": ("transaction",), "trx": ("transaction",),
+    "txn": ("transaction",), "tx": ("transaction",), "usr": ("user",), "veh": ("vehicle",), "ver": ("version",),
+    "vers": ("version",), "wh": ("warehouse",), "whse": ("warehouse",), "pub_": ("publisher",), "evt": ("event",),
+    "ins": ("insurance", "institution"), "inst": ("institution", "instance"), "tm": ("team",),
+    "conf": ("conference", "configuration"), "geo": ("geography",), "cmt": ("comment",), "attr": ("attribute",),
+    "attrib": ("attribute",), "char": ("character",), "proc": ("process", "procedure"), "pt": ("patient",),
+    "hadm": ("admission",), "icustay": ("icu stay",), "qual": ("qualification",), "sched": ("schedule",),
+}  # fmt: skip
+
+
+@lru_cache(maxsize=65536)
+def abbreviates(short: str, word: str) -> float:
+    """How well `short` may stand for `word` (both stems), 0 to 1; 0 where it does not."""
+    if len(short) < 2 or len(short) >= len(word) or short[0] != word[0] or short.isdigit():
+        return 0.0
+    if any(singular(full) == word for full in _KNOWN_SHORT.get(short, ())):
+        return 0.9
+    if word.startswith(short) and len(short) >= 3:
+        return 0.6 if len(short) < 4 else 0.75
+    rest = iter(word)
+    if len(short) >= 3 and all(letter in rest for letter in short):
+        # Dropped vowels (`prdct`) are a habit; dropped consonants are chance.
+        vowelless = word[0] + re.sub("[aeiouy]", "", word[1:])
+        return 0.6 if vowelless.startswith(short) or short == vowelless else 0.3
+    return 0.0
+
+
+PEOPLE_TABLES: dict[str, float] = {
+    "user": 1.0, "person": 0.9, "employee": 0.85, "staff": 0.8, "member": 0.75, "account": 0.65,
+    "worker": 0.7, "personnel": 0.7, "profil": 0.5, "usr": 0.9, "party": 0.5, "partner": 0.4,
+    "contact": 0.4, "participant": 0.4, "agent": 0.45, "login": 0.6, "operator": 0.4, "admin": 0.4,
+}  # fmt: skip
+"""Last word (stem) of tables of people → how readily an unnamed person lives there."""
+
+STAFF_TABLES = frozenset({"employee", "staff", "worker", "personnel"})
+
+
+def word_set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _stem_set(text: str) -> frozenset[str]:
+    return frozenset(singular(word) for word in text.split())
+
+
+PERSON_ROLES = _stem_set(
+    """accountable actor admin administrator advisor adviser agent analyst annotator applicant approver assigned
+    assignee assigner attendee auditor author authoriser authorizer blocked blocker borrower boss buyer caller
+    candidate cashier chairman checker chief claimant clerk closer coach commenter contributor coordinator
+    counsellor counselor creator curator deleter developer director editor employee engineer evaluator examiner
+    executor followed followee follower friend grantee granter grantor handler head holder host impersonator
+    initiator inspector instructor interviewee interviewer invitee inviter lead leader lender locker maintainer
+    manager member mentor moderator modifier muted muter operator organiser organizer owner participant performer
+    person planner poster president principal proofreader pusher receiver recipient rep reporter representative
+    requester requestor respondent responsible reviewer revoker runner salesperson salesrep scheduler seller
+    sender signatory signer sponsor staff submitter subordinate subscriber superior supervisor teacher technician
+    tester trainer translator tutor updater uploader user validator verifier voter witness writer"""
+)
+"""Words for a person in a role: a column so named points to people unless a table has the word itself."""
+
+STAFF_ROLES = _stem_set(
+    """boss cashier chief clerk coordinator director head inspector manager operator planner rep representative
+    salesperson salesrep superior supervisor technician"""
+)
+"""Roles that belong to an employee rather than to a customer or member."""
+
+SELF_WORDS = _stem_set(
+    """ancestor base canonical child copied descendant duplicate father following forked inherits linked master
+    merged mother next original parent preceding predecessor prev previous prior redirect related replaced
+    replacement reply root sibling successor superior superseded supersedes upstream"""
+)
+"""As the whole stem of a column these point to another row of the same table."""
+
+HIERARCHY_ROLES = _stem_set(
+    "boss head lead leader manager mentor report reports reportsto superior supervisor"
+)
+"""In a table of people these point to another row of the same table."""
+
+PASSIVE = re.compile(
+    r"(ed|en|ne|wn|de|id|nt|ld|pt|ut|lt|rt|lost|run|read|sold|made|done|found|bought|held|set|built|kept)$"
+)
+
+
+def is_passive(word: str) -> bool:
+    """Whether `word` reads like a participle before `by`: created, written, run, paid, sent."""
+    return bool(PASSIVE.search(word))

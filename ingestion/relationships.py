@@ -1,0 +1,333 @@
+"""Implied references between tables: what names, types and values say together, and when to abstain.
+
+For each column the tables it may point to compete with each other and with "none of them": names give the
+odds before, values multiply them. What wins clearly is asserted, what leads is a candidate, and a column that
+is called like a reference and leads nowhere is external. Works without any evidence, on names alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ingestion.relationship_keys import Key
+from ingestion.relationship_names import NameMatch, NameMatcher
+from ingestion.schema_discovery import Column, Decisions, ExternalColumn, ImplicitRelationship, Table
+
+ASSERT_AT = 0.7
+"""Least probability of an asserted relation; `tests/benchmarks/relationships.py` shows what others would do."""
+
+CANDIDATE_AT = 0.15
+_SHARPNESS = 1.5
+"""Exponent of the odds that names give: above 1 a clear leader wins over near rivals."""
+
+_TRUE_HIT_RATES = ((0.998, 0.75), (0.95, 0.15), (0.75, 0.07), (0.4, 0.03))
+"""(share of values found, how common) among real references: most are clean, some hold many orphans."""
+
+_MOST_VALUES = 40
+"""Values that count: more of them add no certainty, because errors of a column are not independent."""
+
+_MOST_SUPPORT, _MOST_DOUBT = 9.0, -7.0
+"""Limits in nats of what values may add to, or take from, what names say."""
+
+Pair = tuple[str, str, str, str]
+"""(source table, source column, target table, target column)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairEvidence:
+    """What sampled values say about one pair.
+
+    `chance` is the share of values that would be found if the column held unrelated values of its own range.
+    `reach` is the largest value as a share of the largest key, None for keys that are no numbers.
+    `scope_checked`/`scope_agreed`: rows whose project, company or the like could be compared with the target's.
+    """
+
+    sampled: int
+    found: int
+    chance: float
+    target_rows: int
+    target_unique: bool = True
+    reach: float | None = None
+    scope: str = ""
+    scope_checked: int = 0
+    scope_agreed: int = 0
+    source_unique: bool | None = None
+    type_value: str | None = None
+
+    @property
+    def orphan_share(self) -> float | None:
+        return None if not self.sampled else (self.sampled - self.found) / self.sampled
+
+
+@dataclass(slots=True)
+class Inference:
+    """What was concluded; each list in the order of tables and columns."""
+
+    relationships: list[ImplicitRelationship] = field(default_factory=list)
+    candidates: list[ImplicitRelationship] = field(default_factory=list)
+    external: list[ExternalColumn] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Option:
+    match: NameMatch
+    weight: float
+    evidence: PairEvidence | None
+    reasons: list[str]
+    probability: float = 0.0
+
+
+def infer(
+    tables: Sequence[Table],
+    *,
+    matcher: NameMatcher | None = None,
+    declared: Sequence[ImplicitRelationship] = (),
+    evidence: Mapping[Pair, PairEvidence] | None = None,
+    extra: Mapping[tuple[str, str], Sequence[NameMatch]] | None = None,
+    decisions: Decisions | None = None,
+    assert_at: float = ASSERT_AT,
+) -> Inference:
+    """Relations of `tables`. Declared foreign keys are taken as they are; `decisions` override everything.
+
+    `extra` holds targets that only values suggest (no name does), by (table, column).
+    """
+    matcher = matcher or NameMatcher(tables)
+    evidence, extra, decisions = evidence or {}, extra or {}, decisions or {}
+    result = Inference(relationships=[r for r in declared if _allowed(r, decisions)])
+    taken = {(r.source_table, r.source_column) for r in declared}
+    for table in tables:
+        chosen: dict[str, str] = {}
+        for column in table.columns:
+            if (table.name, column.name) in taken:
+                continue
+            options = _options(table, column, matcher, evidence, extra)
+            winner = _settle(table, column, options, matcher, result, decisions, assert_at)
+            if winner:
+                chosen[column.name] = winner
+        _add_composite_members(table, chosen, matcher, result)
+    by_name = {t.name: t for t in tables}
+    _add_accepted(by_name, matcher, result, decisions)
+    return result
+
+
+def _allowed(relation: ImplicitRelationship, decisions: Decisions) -> bool:
+    return decisions.get((relation.source_table, relation.source_column, relation.target_table)) is not False
+
+
+def _options(
+    table: Table,
+    column: Column,
+    matcher: NameMatcher,
+    evidence: Mapping[Pair, PairEvidence],
+    extra: Mapping[tuple[str, str], Sequence[NameMatch]],
+) -> list[_Option]:
+    """The targets in question with their odds; probabilities are shares of all odds and of "none"."""
+    matches = [*matcher.candidates(table, column), *extra.get((table.name, column.name), ())]
+    options = []
+    for match in matches:
+        found = evidence.get((table.name, column.name, match.table, match.key))
+        exponent = _SHARPNESS * _logit(match.score)
+        reasons = [f"name: {match.why}"]
+        if found is not None:
+            gain, said = weigh(found)
+            exponent += gain
+            reasons += said
+        options.append(_Option(match, math.exp(min(exponent, 40.0)), found, reasons))
+    total = 1.0 + sum(option.weight for option in options)
+    for option in options:
+        option.probability = option.weight / total
+    options.sort(key=lambda o: (-o.probability, o.match.table))
+    return options
+
+
+def _settle(
+    table: Table,
+    column: Column,
+    options: list[_Option],
+    matcher: NameMatcher,
+    result: Inference,
+    decisions: Decisions,
+    assert_at: float,
+) -> str:
+    """File the column under relationships, candidates or external columns; return the asserted target."""
+    asserted = ""
+    for rank, option in enumerate(options):
+        decision = decisions.get((table.name, column.name, option.match.table))
+        if decision is False:
+            continue
+        relation = _relation(table, column, option, matcher)
+        if decision is True:
+            relation.basis, relation.confidence = "operator", 1.0
+            relation.evidence.insert(0, "accepted by the operator")
+            result.relationships.append(relation)
+            asserted = option.match.table
+        elif rank == 0 and option.probability >= assert_at:
+            result.relationships.append(relation)
+            asserted = option.match.table
+        elif option.probability >= CANDIDATE_AT:
+            result.candidates.append(relation)
+    if not asserted and matcher.is_reference_like(table, column):
+        best = max((o.probability for o in options), default=0.0)
+        if best < CANDIDATE_AT:
+            reason = _external_reason(table, column, options, matcher)
+            result.external.append(ExternalColumn(table.name, column.name, reason))
+    return asserted
+
+
+def _relation(table: Table, column: Column, option: _Option, matcher: NameMatcher) -> ImplicitRelationship:
+    found = option.evidence
+    unique = found.source_unique if found else None
+    key_type = next(k.column for k in matcher.keys(option.match.table) if k.column.name == option.match.key)
+    reasons = list(option.reasons)
+    if key_type.data_type != column.data_type:
+        reasons.append(f"types: {column.data_type} against {key_type.data_type}")
+    else:
+        reasons.append(f"types: both {column.data_type}")
+    type_column = matcher.polymorphic_type(table, column)
+    return ImplicitRelationship(
+        source_table=table.name,
+        source_column=column.name,
+        target_table=option.match.table,
+        target_column=option.match.key,
+        confidence=round(min(option.probability, 0.999), 3),
+        evidence=reasons,
+        orphan_share=None if found is None or found.orphan_share is None else round(found.orphan_share, 4),
+        cardinality="" if unique is None else "one_to_one" if unique else "many_to_one",
+        relation=role_of(column.name),
+        type_column=type_column.name if type_column and found and found.type_value is not None else None,
+        type_value=found.type_value if found else None,
+    )
+
+
+def role_of(column: str) -> str:
+    """The role that a column's name gives to its reference: `created_by_id` → `created_by`."""
+    for suffix in ("_id", "_ID", "Id", "ID", "_uuid", "_key", "_fk", "_code"):
+        if column.endswith(suffix) and len(column) > len(suffix):
+            return column[: -len(suffix)].rstrip("_")
+    return column.strip("_") or column
+
+
+def weigh(found: PairEvidence) -> tuple[float, list[str]]:
+    """What sampled values add to the log odds of a reference, and that in words."""
+    if not found.sampled:
+        return 0.0, ["values: the column holds none, so only its name speaks"]
+    said = []
+    if not found.target_rows:
+        return -3.0, [f"values: {found.sampled:,} distinct ones, but the target has no rows"]
+    scale = min(1.0, _MOST_VALUES / found.sampled)
+    hits, misses = found.found * scale, (found.sampled - found.found) * scale
+    chance = min(max(found.chance, 1e-6), 0.9999)
+    as_reference = math.log(
+        sum(
+            share * math.exp(hits * math.log(rate) + misses * math.log1p(-rate))
+            for rate, share in _TRUE_HIT_RATES
+        )
+    )
+    as_chance = hits * math.log(chance) + misses * math.log1p(-chance)
+    gain = as_reference - as_chance
+    if found.found * 2 < found.sampled and found.sampled >= 5:
+        gain = min(gain, -2.0) - 3.0 * (1 - found.found / found.sampled)
+    said.append(f"values: {found.found:,} of {found.sampled:,} distinct sampled ones exist there")
+    if chance >= 0.5:
+        said.append(f"by chance alone {chance:.0%} would, so this proves little")
+    elif found.found * 2 >= found.sampled:
+        said.append("by chance hardly any would" if chance < 0.01 else f"by chance {chance:.0%} would")
+    if found.reach is not None and chance >= 0.5 and found.sampled >= 8:
+        if found.reach < 0.1:
+            gain -= 1.5
+            said.append(f"they use only the lowest {found.reach:.0%} of the keys")
+        elif 0.7 <= found.reach <= 1.0:
+            gain += 0.7
+            said.append("they spread over all the keys")
+    if not found.target_unique:
+        gain -= 1.5
+        said.append("the target's column is not unique")
+    if found.scope_checked >= 5:
+        share = found.scope_agreed / found.scope_checked
+        gain += 1.5 if share >= 0.9 else 0.0 if share >= 0.6 else -1.5
+        said.append(
+            f"scope: {found.scope} is the same on both rows for {share:.0%} of {found.scope_checked:,}"
+        )
+    return min(max(gain, _MOST_DOUBT), _MOST_SUPPORT), said
+
+
+def _external_reason(table: Table, column: Column, options: list[_Option], matcher: NameMatcher) -> str:
+    stem = " ".join(matcher.parsed(table.name, column.name).stem)
+    tested = [o for o in options if o.evidence and o.evidence.sampled]
+    if tested:
+        best = max(tested, key=lambda o: o.evidence.found if o.evidence else 0)
+        assert best.evidence is not None
+        return (
+            f"of {best.evidence.sampled:,} sampled values {best.evidence.found:,} are keys of "
+            f"{best.match.table}, the nearest by name"
+        )
+    typed = matcher.polymorphic_type(table, column)
+    if typed is not None:
+        return f"{typed.name} says which kind of thing it identifies, and no table of this database fits"
+    return f"no table is called like {stem!r}"
+
+
+def _add_composite_members(
+    table: Table, chosen: Mapping[str, str], matcher: NameMatcher, result: Inference
+) -> None:
+    """A reference to one part of a key of several columns takes the parts of the same name along."""
+    for column_name, target in chosen.items():
+        relation = next(
+            r for r in result.relationships if r.source_table == table.name and r.source_column == column_name
+        )
+        key = next((k for k in matcher.keys(target) if k.column.name == relation.target_column), None)
+        if key is None or not key.composite:
+            continue
+        for part in _other_parts(key, table, chosen):
+            result.relationships.append(
+                ImplicitRelationship(
+                    table.name,
+                    part,
+                    target,
+                    part,
+                    confidence=relation.confidence,
+                    evidence=[f"together with {column_name} it names the whole key of {target}"],
+                    relation=relation.relation,
+                )
+            )
+
+
+def _other_parts(key: Key, table: Table, chosen: Mapping[str, str]) -> list[str]:
+    parts = [p for p in key.composite if p != key.column.name]
+    return parts if all(table.has_column(p) and p not in chosen for p in parts) else []
+
+
+def _add_accepted(
+    tables: Mapping[str, Table], matcher: NameMatcher, result: Inference, decisions: Decisions
+) -> None:
+    """Relations that the operator accepted though nothing suggested them."""
+    known = {(r.source_table, r.source_column, r.target_table) for r in result.relationships}
+    for (source, column, target), accepted in decisions.items():
+        if not accepted or (source, column, target) in known or source not in tables or target not in tables:
+            continue
+        if not tables[source].has_column(column):
+            continue
+        keys = matcher.keys(target)
+        target_column = keys[0].column.name if keys else "id"
+        result.relationships.append(
+            ImplicitRelationship(
+                source,
+                column,
+                target,
+                target_column,
+                evidence=["accepted by the operator"],
+                basis="operator",
+                relation=role_of(column),
+            )
+        )
+        result.candidates = [
+            c for c in result.candidates if (c.source_table, c.source_column) != (source, column)
+        ]
+        result.external = [e for e in result.external if (e.table, e.column) != (source, column)]
+
+
+def _logit(probability: float) -> float:
+    probability = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(probability / (1 - probability))
