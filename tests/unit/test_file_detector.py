@@ -1,0 +1,291 @@
+"""Which files a record points at: every shape found in real data, and nothing that is no file."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingestion import file_json
+from ingestion.file_detector import DetectedFile, FileDetector, reference_of
+from ingestion.file_references import expires_at, unsigned
+from ingestion.sandbox import signing
+from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, SchemaMap, Table
+
+KEY = "562949953421312/562949954421312/photos/562949973421312/site photo #1 %20+.jpg"
+URL = signing.sign(KEY, 1, 2, 4_070_908_800)
+
+
+def _table(name: str, columns: dict[str, str], files: dict[str, FileReferenceType]) -> Table:
+    return Table(
+        name, 0, [Column("id", "bigint", False), *(Column(n, t, True) for n, t in columns.items())],
+        file_reference_columns=[FileReferenceColumn(n, t, "") for n, t in files.items()],
+        key_columns=["id"], key_basis="proven_id",
+    )  # fmt: skip
+
+
+KEYED, LINKED, MAPPED = FileReferenceType.S3_KEY, FileReferenceType.URL, FileReferenceType.JSONB_S3_MAP
+SCHEMA = SchemaMap(
+    "", "d",
+    [
+        _table("photos", {"url": "text", "thumbnail_url": "text", "s3_key": "text"},
+               {"url": LINKED, "thumbnail_url": LINKED, "s3_key": KEYED}),
+        _table("drawing_revisions", {"s3_key": "text", "filename": "text", "file_size": "integer"},
+               {"s3_key": KEYED}),
+        _table("documents", {"url": "text", "file_type": "text", "size": "bigint"}, {"url": LINKED}),
+        _table("commitment_change_orders", {"attachments": "jsonb", "attachments_s3_keys": "jsonb"},
+               {"attachments": MAPPED, "attachments_s3_keys": MAPPED}),
+        _table("rfis", {"question": "text"}, {}),
+    ],
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def detector() -> FileDetector:
+    return FileDetector(SCHEMA)
+
+
+def _keys(files: list[DetectedFile]) -> list[str]:
+    return [file.s3_key for file in files]
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "bucket", "filename"),
+    [
+        (KEY, KEY, "", "site photo #1 %20+.jpg"),
+        ("/" + KEY, KEY, "", "site photo #1 %20+.jpg"),
+        (f"  {KEY}\n", KEY, "", "site photo #1 %20+.jpg"),
+        ("s3://bucket/a/b.PDF", "a/b.PDF", "bucket", "b.PDF"),
+        ("https://bucket.s3.amazonaws.com/a/b%20c.pdf?X-Amz-Expires=1", "a/b c.pdf", "bucket", "b c.pdf"),
+        ("https://my.bucket.s3.us-east-1.amazonaws.com/a/b.pdf", "a/b.pdf", "my.bucket", "b.pdf"),
+        ("https://s3.us-east-1.amazonaws.com/bucket/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://s3-us-west-2.amazonaws.com/bucket/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://bucket.s3.dualstack.eu-west-1.amazonaws.com/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://bucket.s3.cn-north-1.amazonaws.com.cn/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("photo", "photo", "", "photo"),
+    ],
+    ids=["key", "leading slash", "blanks", "s3", "virtual", "dotted bucket", "path", "old path", "dualstack",
+         "china", "bare name"],
+)  # fmt: skip
+def test_every_form_of_a_key_yields_key_bucket_and_name(
+    detector: FileDetector, value: str, key: str, bucket: str, filename: str
+) -> None:
+    file = detector.parse_s3_key("s3_key", value)
+    assert file is not None
+    assert (file.s3_key, file.bucket, file.filename) == (key, bucket, filename)
+    assert (file.source_table, file.source_record_id, file.source_column) == ("", "", "s3_key")
+
+
+@pytest.mark.parametrize(
+    "value", ["", "  ", "null", "None", "N/A", "12345", "-1.5", "{}", "/", None, 7, "x" * 9000]
+)
+def test_what_is_no_reference_yields_nothing(detector: FileDetector, value: Any) -> None:
+    assert detector.parse_s3_key("s3_key", value) is None
+    assert detector.parse_url("url", value) is None
+
+
+def test_a_pure_url_has_an_empty_key_and_keeps_its_signature_out_of_its_repr(detector: FileDetector) -> None:
+    file = detector.parse_url("url", URL)
+    assert file is not None
+    assert (file.s3_key, file.url, file.filename, file.file_type) == ("", URL, None, "")
+    assert "sig=" not in repr(file)
+
+
+@pytest.mark.parametrize(
+    ("url", "filename"),
+    [
+        ("https://h.example/files/plan%20A.pdf?sig=1", "plan A.pdf"),
+        ("https://h.example/files/opaque", None),
+        (
+            "https://h.example/f/1?response-content-disposition=attachment%3B%20filename%3D%22a%20b.png%22",
+            "a b.png",
+        ),
+    ],
+)
+def test_a_urls_name_comes_from_its_path_or_disposition(
+    detector: FileDetector, url: str, filename: str | None
+) -> None:
+    file = detector.parse_url("url", url)
+    assert file is not None
+    assert file.filename == filename
+
+
+def test_a_key_is_no_url(detector: FileDetector) -> None:
+    assert detector.parse_url("url", KEY) is None
+
+
+def test_signing_anew_does_not_change_a_files_identity(detector: FileDetector) -> None:
+    one = detector.parse_url("url", "https://h.example/f/a.pdf?companyId=1&sig=aaa&Expires=5")
+    two = detector.parse_url("url", "https://h.example/f/a.pdf?companyId=1&sig=bbb&Expires=9")
+    other = detector.parse_url("url", "https://h.example/f/a.pdf?companyId=2&sig=aaa&Expires=5")
+    assert one is not None
+    assert two is not None
+    assert other is not None
+    assert one.file_id == two.file_id != other.file_id
+    assert unsigned("https://h.example/f?X-Amz-Signature=1#top") == "https://h.example/f"
+
+
+ATTACHMENTS = {"9001": KEY, "9002": "1/2/rfis/3/b.pdf"}
+
+
+@pytest.mark.parametrize(
+    ("value", "keys"),
+    [
+        (ATTACHMENTS, [KEY, "1/2/rfis/3/b.pdf"]),
+        (json.dumps(ATTACHMENTS), [KEY, "1/2/rfis/3/b.pdf"]),
+        (json.dumps(json.dumps(ATTACHMENTS)), [KEY, "1/2/rfis/3/b.pdf"]),
+        (list(ATTACHMENTS.values()), [KEY, "1/2/rfis/3/b.pdf"]),
+        ({"attachments": ATTACHMENTS}, [KEY, "1/2/rfis/3/b.pdf"]),
+        ({"1": None, "2": 7, "3": "", "4": "/" + KEY, "5": [], "6": {}, "7": True}, [KEY]),
+        ({"1": {"s3_key": KEY, "filename": "a.jpg"}}, [KEY]),
+        ([{"id": 1, "filename": "a.jpg", "s3_key": KEY, "thumbnail_url": "https://h.example/t/1"}], [KEY]),
+        ({"a": {"b": {"c": [{"key": KEY}]}}}, [KEY]),
+        ({"body": "and/or see https note", "official": True, "created_by": {"id": 1, "name": "A/B"}}, []),
+        ({"note": KEY}, [KEY]),
+        ([1, 2, "3", None], []),
+        ({}, []), ([], []), ("", []), ("null", []), ("{broken", []), (None, []), (3.5, []),
+    ],
+)  # fmt: skip
+def test_json_of_every_shape_yields_its_keys(detector: FileDetector, value: Any, keys: list[str]) -> None:
+    assert _keys(detector.parse_jsonb_attachments("attachment_s3_keys", value)) == keys
+
+
+def test_an_object_with_url_name_size_and_type_is_one_described_file(detector: FileDetector) -> None:
+    value = [
+        {"id": 5, "name": "plan", "url": URL, "share_url": "https://h.example/share/1", "size": "12",
+         "content_type": "application/pdf"}
+    ]  # fmt: skip
+    (file,) = detector.parse_jsonb_attachments("attachments", value)  # type: ignore[arg-type]
+    assert (file.url, file.filename, file.file_size, file.file_type) == (URL, "plan", 12, "pdf")
+    assert file.attachment_id == "5"
+
+
+def test_attachments_nested_in_responses_are_found(detector: FileDetector) -> None:
+    value = [
+        {"id": 1, "body": "<p>see</p>", "created_by": {"id": 3, "name": "x"},
+         "attachments": [{"id": 7, "filename": "a b.PDF", "url": URL}]}
+    ]  # fmt: skip
+    (file,) = detector.parse_jsonb_attachments("official_responses", value)  # type: ignore[arg-type]
+    assert (file.filename, file.file_type, file.attachment_id) == ("a b.PDF", "pdf", "7")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
+    lambda c: st.lists(c, max_size=4) | st.dictionaries(st.text(), c, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_no_json_value_breaks_detection(value: Any) -> None:
+    file_json.entries(value)
+    file_json.entries(json.dumps(value))
+
+
+def test_a_json_value_of_two_hundred_levels_is_survived() -> None:
+    assert file_json.entries("[" * 200 + "]" * 200) == []
+
+
+def test_key_and_url_of_one_photo_are_one_file_with_two_sources(detector: FileDetector) -> None:
+    row = {"id": 8, "url": URL, "thumbnail_url": URL.replace("files/", "files/T"), "s3_key": KEY}
+    photo, thumbnail = detector.detect_in_record("photos", row)
+    assert (photo.s3_key, photo.url, photo.source_column, photo.other_columns) == (
+        KEY,
+        URL,
+        "url",
+        ("s3_key",),
+    )
+    assert (photo.source_table, photo.source_record_id) == ("photos", "8")
+    assert thumbnail.source_column == "thumbnail_url"
+    assert thumbnail.s3_key == ""
+
+
+def test_list_and_map_of_one_record_pair_by_attachment_id(detector: FileDetector) -> None:
+    row = {
+        "id": "3",
+        "attachments": json.dumps(
+            [
+                {"id": 1, "name": "a.pdf", "url": URL},
+                {"id": 2, "name": "b", "url": URL.replace("projectId=2", "projectId=3")},
+            ]
+        ),
+        "attachments_s3_keys": json.dumps({"2": "1/2/x/3/b", "3": "1/2/x/3/c.pdf"}),
+    }
+    files = detector.detect_in_record("commitment_change_orders", row)
+    assert [(f.s3_key, f.filename, f.other_columns) for f in files] == [
+        ("", "a.pdf", ()), ("1/2/x/3/b", "b", ("attachments_s3_keys",)), ("1/2/x/3/c.pdf", "c.pdf", ())
+    ]  # fmt: skip
+
+
+def test_a_key_listed_twice_in_a_map_is_one_file(detector: FileDetector) -> None:
+    assert _keys(detector.parse_jsonb_attachments("m", {"1": KEY, "2": "/" + KEY})) == [KEY]
+
+
+def test_companion_columns_describe_the_file(detector: FileDetector) -> None:
+    row = {"id": 1, "s3_key": KEY, "filename": "A-101.PDF", "file_size": 77}
+    (file,) = detector.detect_in_record("drawing_revisions", row)
+    assert (file.filename, file.file_size, file.file_type) == ("A-101.PDF", 77, "pdf")
+    (document,) = detector.detect_in_record(
+        "documents", {"id": 1, "url": URL, "file_type": "application/pdf", "size": "800000"}
+    )
+    assert (document.file_type, document.file_size) == ("pdf", 800_000)
+
+
+def test_a_reference_omits_what_is_absent(detector: FileDetector) -> None:
+    (file,) = detector.parse_jsonb_attachments("m", {"1": "1/2/x/3/c.pdf"})
+    assert reference_of(file) == {
+        "file_id": file.file_id, "s3_key": "1/2/x/3/c.pdf", "filename": "c.pdf", "file_type": "pdf",
+        "source_column": "m",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "type"),
+    [
+        ("a.PDF", "pdf"),
+        ("a", ""),
+        (".hidden", ""),
+        ("a.tar.gz", "gz"),
+        ("v1. final notes", ""),
+        ("x.tif", "tif"),
+        ("", ""),
+    ],
+)
+def test_a_type_is_the_lower_case_extension(detector: FileDetector, name: str, type: str) -> None:
+    assert detector.infer_file_type(name) == type
+
+
+def test_extract_filename_decodes_nothing(detector: FileDetector) -> None:
+    assert detector.extract_filename("a/b/site%20plan+(1).pdf") == "site%20plan+(1).pdf"
+
+
+@pytest.mark.parametrize(
+    ("url", "expires"),
+    [
+        ("https://h/f?X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=x", 1767229200.0),
+        ("https://h/f?AWSAccessKeyId=a&Expires=1700000000&Signature=b", 1700000000.0),
+        ("https://h/f?se=2026-01-01T00%3A00%3A00Z&sig=b", 1767225600.0),
+        ("https://h/f?X-Amz-Date=garbage&X-Amz-Expires=3600", None),
+        ("https://h/f?Expires=soon", None),
+        (URL, None),
+    ],
+)
+def test_expiry_is_read_from_the_url(url: str, expires: float | None) -> None:
+    assert expires_at(url) == expires
+
+
+def test_unknown_tables_and_tables_without_file_columns_have_no_files(detector: FileDetector) -> None:
+    assert detector.detect_in_record("rfis", {"id": 1, "question": KEY}) == []
+    assert detector.detect_in_record("nowhere", {"id": 1}) == []
+
+
+def test_rows_without_files_cost_next_to_nothing(detector: FileDetector) -> None:
+    row = {"id": "1", "attachments": "[]", "attachments_s3_keys": None}
+    start = time.perf_counter()
+    for _ in range(25_000):
+        detector.detect_in_record("commitment_change_orders", row)
+    assert time.perf_counter() - start < 0.5
