@@ -35,6 +35,11 @@ class Invocation:
     stop: asyncio.Event
     """Set by SIGINT or SIGTERM: end at the next checkpoint."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether narration of progress is unwanted."""
+        return (getattr(self.args, "progress", None) or "auto") in ("none", "jsonl")
+
 
 Command = Callable[[Invocation], Awaitable[ExitCode]]
 

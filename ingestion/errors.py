@@ -86,3 +86,11 @@ class MassDeleteBrake(IngestionError):
             hint=hint or "Check the source, then repeat with --allow-mass-delete.",
         )
         self.table, self.suspects, self.indexed = table, suspects, indexed
+
+
+def from_parts(kind: str, message: str, hint: str) -> IngestionError:
+    """An error told by another process: the class of that name, or IngestionError for an unknown one."""
+    cls = globals().get(kind)
+    if not (isinstance(cls, type) and issubclass(cls, IngestionError)) or cls is MassDeleteBrake:
+        cls = IngestionError
+    return cls(message, hint=hint)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion import document_ids
 from ingestion.vespa.client import FILE, RECORD, VespaSession
 
 SNIPPET_CHARACTERS = 160
@@ -103,14 +104,14 @@ async def related(
         (str(r.get("relation", "")), str(r.get("target_table", "")), str(r.get("target_id", "")))
         for r in fields.get("relationships", [])
     ][:limit]
-    names = {f"{table}:{key}" for _, table, key in outgoing}
+    names = {document_ids.doc_id(table, key) for _, table, key in outgoing}
     present = await _titles(session, sorted(names))
     found = [
         Related("out", relation, name, table, key, name in present, present.get(name, ""))
         for relation, table, key in outgoing
-        for name in (f"{table}:{key}",)
+        for name in (document_ids.doc_id(table, key),)
     ]
-    table, _, key = doc_id.partition(":")
+    table, key = str(fields.get("source_table", "")), doc_id.partition(":")[2]
     root = await session.query(
         {
             "yql": f"select * from {RECORD} where {_scope(session)} and relationships contains "

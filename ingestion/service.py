@@ -1,0 +1,415 @@
+"""All that a front end calls: one facade over source, index and state.
+
+Methods open what they need on first use. Errors are `ingestion.errors`, each with a next step; nothing that
+is returned holds a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ingestion import errors, estimating, jobs
+from ingestion.connections import Connections
+from ingestion.plan import Plan
+from ingestion.redaction import redact_text
+from ingestion.reports import (
+    Estimate,
+    JobReport,
+    JobRequest,
+    Preview,
+    RetryReport,
+    SourceInfo,
+    VerifyReport,
+    VespaInfo,
+)
+from ingestion.settings import Settings
+from ingestion.state.types import Decision, FailureFilter
+
+if TYPE_CHECKING:
+    from ingestion.checkpoint import Checkpoint
+    from ingestion.events import Event, Publish
+    from ingestion.progress import RunView
+    from ingestion.schema_discovery import ImplicitRelationship, SchemaMap
+    from ingestion.state.types import Failure, FailureCluster, FailurePage, Job
+    from ingestion.vespa.queries import Related, SearchPage
+
+OnProgress = Callable[[str, int, int], None]
+LOGGER = "procore_ingest"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The addresses in use, redacted. `configured` is False while no source is named."""
+
+    database: str
+    vespa: str
+    namespace: str
+    state_dir: str
+    configured: bool
+    sandbox: bool
+
+
+class IngestService:
+    """One source and one index; an async context manager, or close it with `aclose`."""
+
+    def __init__(
+        self, settings: Settings, *, logger: logging.Logger | None = None, sandbox: bool = False
+    ) -> None:
+        self._logger = logger or logging.getLogger(LOGGER)
+        self._connections = Connections(settings, self._logger)
+        self._sandbox = sandbox
+        self._schema: SchemaMap | None = None
+        self._views: dict[str, tuple[int, RunView]] = {}
+
+    @property
+    def settings(self) -> Settings:
+        return self._connections.settings
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close connections and the state file; running jobs in their own processes go on."""
+        await self._connections.close()
+
+    # -- connect ---------------------------------------------------------------------------------------------
+
+    def where(self) -> Where:
+        """The addresses in use; never fails and connects to nothing."""
+        settings = self.settings
+        try:
+            database = self._connections.config.where
+            configured = self._connections.is_configured
+        except errors.IngestionError as error:
+            database, configured = redact_text(str(error)), False
+        return Where(
+            database=database if configured else "",
+            vespa=redact_text(settings.vespa_url),
+            namespace=settings.namespace,
+            state_dir=str(settings.state_root),
+            configured=configured,
+            sandbox=self._sandbox,
+        )
+
+    async def reconnect(self, *, database_url: str, vespa_url: str, namespace: str) -> None:
+        """Use other addresses from now on; an empty one keeps what is in use. Connects to nothing yet."""
+        changed = {
+            name: value
+            for name, value in (
+                ("database_url", database_url), ("vespa_url", vespa_url), ("namespace", namespace)
+            )
+            if value
+        }  # fmt: skip
+        await self._use(replace(self.settings, **changed), sandbox=False)
+
+    async def start_sandbox(self, on_progress: OnProgress | None = None) -> None:
+        """Bring up the sandbox, or find it running, and use it from now on."""
+        from ingestion.sandbox import sandbox
+
+        step = (lambda text: on_progress(text, 0, 0)) if on_progress else None
+        info = await sandbox.up(sandbox.default_home(), on_progress=step)
+        await self._use(sandbox_settings(self.settings, info), sandbox=True)
+
+    async def _use(self, settings: Settings, *, sandbox: bool) -> None:
+        await self._connections.close()
+        self._connections = Connections(settings, self._logger)
+        self._schema, self._views, self._sandbox = None, {}, sandbox
+
+    async def source_info(self) -> SourceInfo:
+        """Connect and say who answers; raises errors.SourceUnavailable."""
+        from ingestion import inspecting
+
+        return await inspecting.source_info(self._connections)
+
+    async def vespa_info(self) -> VespaInfo:
+        """Ask Vespa how it is and what it lacks; raises errors.VespaUnavailable when nothing answers."""
+        from ingestion import inspecting
+
+        return await inspecting.vespa_info(self._connections)
+
+    # -- schema ----------------------------------------------------------------------------------------------
+
+    async def schema(self) -> SchemaMap | None:
+        """What was discovered last, from memory or the state; None when nothing was."""
+        if self._schema is None:
+            text = await (await self._connections.state()).get_meta("schema_map")
+            if text:
+                from ingestion.schema_discovery import SchemaMap
+
+                self._schema = SchemaMap.from_json(text)
+        return self._schema
+
+    async def discover(
+        self,
+        *,
+        include_samples: bool = False,
+        include_stats: bool = False,
+        schemas: Sequence[str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> SchemaMap:
+        """Discover now, and keep the result in the state."""
+        from ingestion import discovering
+
+        self._schema = await discovering.discover(
+            self._connections,
+            include_samples=include_samples,
+            include_stats=include_stats,
+            schemas=list(schemas) if schemas else None,
+            on_progress=on_progress,
+        )
+        return self._schema
+
+    async def _known_schema(self) -> SchemaMap:
+        return await self.schema() or await self.discover()
+
+    async def sample_rows(self, table: str, limit: int = 10) -> Sequence[Mapping[str, str | None]]:
+        """First rows as text, secrets masked."""
+        from ingestion import previewing
+
+        return await previewing.sample_rows(self._connections, await self._known_schema(), table, limit)
+
+    async def preview(self, table: str, key: str | None = None) -> Preview:
+        """A row, the first or the one with this key, beside the document it becomes."""
+        from ingestion import previewing
+
+        return await previewing.preview(self._connections, await self._known_schema(), table, key)
+
+    async def schema_text(self, format: str) -> str:
+        """The schema as `json`, `markdown` or `mermaid`."""
+        from ingestion import schema_export
+
+        render = {
+            "json": schema_export.to_json,
+            "markdown": schema_export.to_markdown,
+            "mermaid": schema_export.to_mermaid,
+        }[format]
+        return render(await self._known_schema())
+
+    async def decide_relation(self, relation: ImplicitRelationship, accepted: bool) -> None:
+        """Store the operator's verdict; the next discovery obeys it."""
+        from ingestion import discovering
+
+        await (await self._connections.state()).decide(
+            Decision(
+                kind=discovering.RELATIONSHIP,
+                subject=discovering.subject_of(relation),
+                verdict="accepted" if accepted else "rejected",
+            )
+        )
+
+    # -- jobs ------------------------------------------------------------------------------------------------
+
+    async def estimate(self, plan: Plan) -> Estimate:
+        """What the plan would cost; raises errors.SchemaError for a glob that matches nothing."""
+        state = await self._connections.state()
+        rate = await state.get_meta("rows_per_s")
+        return estimating.estimate(await self._known_schema(), plan, float(rate) if rate else None)
+
+    async def run_job(
+        self, request: JobRequest, *, publish: Publish | None = None, stop: asyncio.Event | None = None
+    ) -> JobReport:
+        """Run a job in this process to its end; setting `stop` ends it at the next checkpoint."""
+        from ingestion import job_runner
+
+        return await job_runner.run(self._connections, request, publish=publish, stop=stop)
+
+    async def start_job(self, request: JobRequest) -> str:
+        """Start a job in a process of its own; its id as soon as the job is stored."""
+        log = self._connections.state_path.parent / "jobs.log"
+        return await jobs.start(self.settings, request, log)
+
+    async def run_view(self, job_id: str) -> RunView | None:
+        """The job's present picture, from its stored events; None for an unknown id."""
+        from ingestion import progress
+
+        state = await self._connections.state()
+        job = next((job for job in await state.list_jobs(1000) if job.id == job_id), None)
+        if job is None:
+            return None
+        seq, view = self._views.get(job_id, (0, progress.RunView(job_id=job_id, kind=job.kind)))
+        while events := await state.events_since(job_id, seq, 5000):
+            for event in events:
+                view, seq = progress.reduce(view, event, event.time), event.seq
+        view = progress.settle(view, job.status, job.message)
+        self._views[job_id] = (seq, view)
+        return view
+
+    async def events_since(self, job_id: str, seq: int, limit: int = 500) -> Sequence[Event]:
+        """Stored events after `seq`, oldest first."""
+        return await (await self._connections.state()).events_since(job_id, seq, limit)
+
+    async def pause(self, job_id: str) -> None:
+        await (await self._connections.state()).request_command(job_id, "pause")
+
+    async def resume(self, job_id: str) -> None:
+        """Let a paused job go on."""
+        await (await self._connections.state()).request_command(job_id, "resume")
+
+    async def stop(self, job_id: str) -> None:
+        """Ask for a stop at the next checkpoint; returns at once."""
+        await (await self._connections.state()).request_command(job_id, "stop")
+
+    async def skip(self, job_id: str, table: str) -> None:
+        await (await self._connections.state()).request_command(job_id, "skip", table)
+
+    async def jobs(self, limit: int = 200) -> Sequence[Job]:
+        """Newest first."""
+        return await (await self._connections.state()).list_jobs(limit)
+
+    async def job_report(self, job_id: str) -> JobReport | None:
+        """The counts so far of a running job, the final ones of an ended one; None for an unknown id."""
+        from ingestion import job_reports
+
+        return await job_reports.of_job(await self._connections.state(), job_id)
+
+    # -- checkpoints -----------------------------------------------------------------------------------------
+
+    async def checkpoints(self) -> Sequence[Checkpoint]:
+        from ingestion.checkpoint import CheckpointStore
+
+        await self._connections.state()
+        store = CheckpointStore(self._connections.state_path)
+        await store.initialize()
+        return await store.get_all()
+
+    async def clear_checkpoint(self, table: str | None = None) -> None:
+        """Of one table, or of all; no document is touched."""
+        from ingestion.checkpoint import CheckpointStore
+
+        state = await self._connections.state()
+        store = CheckpointStore(self._connections.state_path)
+        await store.initialize()
+        if table is not None and await store.get(table) is None:
+            raise errors.SchemaError(
+                f"there is no checkpoint of {table!r}", hint="`checkpoints list` shows those there are."
+            )
+        async with state.writer(None, "clear checkpoints"):
+            await store.clear(table)
+
+    # -- failures --------------------------------------------------------------------------------------------
+
+    async def failures(
+        self, filter: FailureFilter, after: int | None = None, limit: int = 200
+    ) -> FailurePage:
+        return await (await self._connections.state()).failure_page(filter, after=after or 0, limit=limit)
+
+    async def failure(self, failure_id: int) -> Failure:
+        return await (await self._connections.state()).failure(failure_id)
+
+    async def failure_clusters(self, filter: FailureFilter) -> Sequence[FailureCluster]:
+        return await (await self._connections.state()).failure_clusters(filter)
+
+    async def failure_preview(self, failure_id: int) -> Preview:
+        """The failed row as it is now, beside the document it would become."""
+        failure = await self.failure(failure_id)
+        return await self.preview(failure.table, failure.key or None)
+
+    async def retry(self, filter: FailureFilter, *, canary: int | None = None) -> RetryReport:
+        """Retry what the filter matches; with `canary` only so many, to see."""
+        from ingestion import retrying
+
+        return await retrying.retry(self._connections, filter, canary=canary)
+
+    async def dismiss(self, filter: FailureFilter, note: str) -> int:
+        """Set aside what the filter matches; how many."""
+        state = await self._connections.state()
+        ids = [failure.id async for failure in state.failures(filter)]
+        return await state.dismiss_failures(ids, note)
+
+    async def export_failures(self, filter: FailureFilter, path: Path) -> int:
+        """CSV where the name ends in `.csv`, else JSON lines; how many."""
+        from ingestion import failure_export
+
+        return await failure_export.export(await self._connections.state(), filter, path)
+
+    # -- verify and search -----------------------------------------------------------------------------------
+
+    async def verify(
+        self,
+        tables: Sequence[str] | None = None,
+        *,
+        exclude: Sequence[str] = (),
+        deep: bool = False,
+        repair: bool = False,
+        allow_mass_delete: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> VerifyReport:
+        """Compare source and index; `tables` and `exclude` are globs; `repair` mends exactly what differs."""
+        from ingestion import verifying
+
+        return await verifying.verify(
+            self._connections,
+            include=tuple(tables) if tables else ("*",),
+            exclude=tuple(exclude),
+            deep=deep,
+            repair=repair,
+            allow_mass_delete=allow_mass_delete,
+            on_progress=on_progress,
+        )
+
+    async def search(
+        self,
+        text: str,
+        *,
+        table: str | None = None,
+        project: int | None = None,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> SearchPage:
+        """Records that match, best first."""
+        from ingestion.vespa import queries
+
+        index = await self._connections.index()
+        return await queries.search(index, text, table=table, project=project, limit=limit, offset=offset)
+
+    async def show(self, doc_id: str) -> Mapping[str, Any] | None:
+        """A record's fields, or those of a table's document (`schema:TABLE`); None when there is none."""
+        from ingestion import document_ids
+        from ingestion.vespa.client import FILE, RECORD, SCHEMA
+
+        index = await self._connections.index()
+        if doc_id.startswith("schema:"):
+            return await index.document(SCHEMA, document_ids.escape(doc_id.removeprefix("schema:")))
+        return await index.document(RECORD, doc_id) or await index.document(FILE, doc_id)
+
+    async def related(self, doc_id: str) -> Sequence[Related]:
+        """Records that this one refers to, then those that refer to it."""
+        from ingestion.vespa import queries
+        from ingestion.vespa.client import RECORD
+
+        index = await self._connections.index()
+        fields = await index.document(RECORD, doc_id)
+        return await queries.related(index, doc_id, fields) if fields else []
+
+    async def files_of(self, doc_id: str) -> Sequence[Mapping[str, Any]]:
+        from ingestion.vespa import queries
+
+        return await queries.files_of(await self._connections.index(), doc_id)
+
+
+def sandbox_settings(settings: Settings, info: Any) -> Settings:
+    """The settings of a run on the sandbox: its addresses, and its file store in place of the real one."""
+    from ingestion.sandbox import signing
+
+    return replace(
+        settings,
+        database_url=info.database_url,
+        vespa_url=info.vespa_url,
+        state_dir=str(info.state_dir),
+        url_rewrites=((signing.ORIGIN, info.files_url),),
+        s3_endpoint_url=info.files_url,
+        s3_bucket=signing.BUCKET,
+        s3_region="us-east-1",
+        s3_path_style=True,
+    )
