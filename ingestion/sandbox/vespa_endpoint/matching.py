@@ -1,0 +1,277 @@
+"""A query tree turned into SQL for one document type: what matches, and what of it is ranked text.
+
+A field that only other document types have matches nothing here; one that none has is an error, as in
+Vespa. Attributes match whole values without regard to case, indexed text by stemmed words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ingestion.sandbox.vespa_endpoint.problems import QueryRefused, unsupported
+from ingestion.sandbox.vespa_endpoint.query_tree import (
+    AllOf,
+    AnyOf,
+    Compare,
+    Constant,
+    In,
+    Node,
+    Not,
+    Phrase,
+    SameElement,
+    Term,
+)
+from ingestion.sandbox.vespa_endpoint.simple_query import words
+from ingestion.sandbox.vespa_endpoint.tables import TypeTables, tables_of
+from ingestion.vespa.schemas import SCHEMAS, Field, Schema
+
+Sql = tuple[str, list[Any]]
+
+NEVER: Sql = ("0", [])
+ALWAYS: Sql = ("1", [])
+_NUMBERS = ("int", "long", "double", "bool")
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+
+
+@dataclass(slots=True)
+class Match:
+    """SQL over the type's table, called `d`; `texts` are the FTS expressions that count for ranking."""
+
+    schema: Schema
+    where: str = "1"
+    parameters: list[Any] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+
+def match(node: Node, schema: Schema) -> Match:
+    """What of `schema` the tree matches. Raises QueryRefused for fields and forms that cannot be searched."""
+    builder = _Builder(schema)
+    where, parameters = builder.node(node, True)
+    return Match(schema, where, parameters, builder.texts)
+
+
+def scores(conn: sqlite3.Connection, found: Match) -> Sql | None:
+    """A sub-select (key, score) with Vespa's BM25 of the ranked texts; None when there are none.
+
+    FTS5 has Vespa's term frequency part (k1 1.2, b 0.75) but another weight for rare words, which also
+    drops to nothing for words in more than half of the documents; it is exchanged here.
+    """
+    if not found.texts:
+        return None
+    text = tables_of(found.schema.name).text
+    indexed = conn.execute(f"SELECT count(*) FROM {text}_docsize").fetchone()[0]
+    parts: list[str] = []
+    parameters: list[Any] = []
+    for expression in dict.fromkeys(found.texts):
+        (holding,) = conn.execute(
+            f"SELECT count(*) FROM {text} WHERE {text} MATCH ?", (expression,)
+        ).fetchone()
+        rarity = (indexed - holding + 0.5) / (holding + 0.5)
+        theirs = max(math.log(rarity), 0.0) or 1e-6
+        factor = -math.log(1 + rarity) / theirs
+        # The limit keeps SQLite from merging this into the sum around it, where bm25() cannot be called.
+        parts.append(
+            "SELECT * FROM (SELECT rowid AS key, "
+            f"bm25({text}) * ? AS score FROM {text} WHERE {text} MATCH ? LIMIT -1)"
+        )
+        parameters += [factor, expression]
+    return f"(SELECT key, sum(score) AS score FROM ({' UNION ALL '.join(parts)}) GROUP BY key)", parameters
+
+
+class _Builder:
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.tables: TypeTables = tables_of(schema.name)
+        self.texts: list[str] = []
+
+    def node(self, node: Node, ranked: bool) -> Sql:
+        if isinstance(node, Constant):
+            return ALWAYS if node.value else NEVER
+        if isinstance(node, AllOf):
+            return self.junction(" AND ", [self.node(item, ranked) for item in node.items])
+        if isinstance(node, AnyOf):
+            return self.junction(" OR ", [self.node(item, ranked) for item in node.items])
+        if isinstance(node, Not):
+            where, parameters = self.node(node.item, False)
+            return f"NOT coalesce({where}, 0)", parameters
+        if isinstance(node, SameElement):
+            return self.same_element(node)
+        if isinstance(node, Term | Phrase):
+            return self.text(node, ranked)
+        if isinstance(node, Compare):
+            return self.compare(node)
+        return self.membership(node)
+
+    def junction(self, operator: str, parts: list[Sql]) -> Sql:
+        return (
+            "(" + operator.join(part[0] for part in parts) + ")",
+            [parameter for part in parts for parameter in part[1]],
+        )
+
+    # ----------------------------------------------------------------- text
+
+    def text(self, node: Term | Phrase, ranked: bool) -> Sql:
+        name = node.field
+        if name == "sddocname":
+            return ALWAYS if isinstance(node, Term) and node.text == self.schema.name else NEVER
+        if name == "default":
+            return self.full_text(self.schema.default_fieldset, node, ranked)
+        item, member = self.resolve(name)
+        if item is None:
+            return NEVER
+        if item.index:
+            return self.full_text((item.name,), node, ranked)
+        text = node.text if isinstance(node, Term) else " ".join(node.words)
+        prefix = isinstance(node, Term) and node.prefix
+        return self.attribute(item, member, text, prefix)
+
+    def full_text(self, columns: tuple[str, ...], node: Term | Phrase, ranked: bool) -> Sql:
+        if isinstance(node, Term) and node.prefix:
+            raise unsupported("prefix matching in indexed text (Vespa neither)")
+        source = (node.text,) if isinstance(node, Term) else node.words
+        tokens = [word for part in source for word in words(part)]
+        if not tokens:
+            return NEVER
+        expression = "{" + " ".join(columns) + '} : "' + " ".join(tokens) + '"'
+        if ranked:
+            self.texts.append(expression)
+        table = self.tables.text
+        return f"d.key IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [expression]
+
+    def attribute(self, item: Field, member: str, text: str, prefix: bool) -> Sql:
+        if item.kind == "scalar":
+            if item.type in _NUMBERS:
+                return f'd."{item.name}" = ?', [_number(item, text)]
+            return _string_test(f'd."{item.name}"', text, prefix)
+        if item.kind == "map":
+            return self.map_element(item, (Term(member, text, prefix),))
+        where, parameters = _string_test(f'"{member}"', text, prefix)
+        return f"d.key IN (SELECT key FROM {self.element_table(item)} WHERE {where})", parameters
+
+    def same_element(self, node: SameElement) -> Sql:
+        item = self.field(node.field)
+        if item is None:
+            return NEVER
+        if item.kind == "scalar" or (item.kind == "array" and not item.searchable):
+            raise QueryRefused(
+                f"sameElement needs a map or an array of structs; '{item.name}' is {item.type}"
+            )
+        self.check_field(item)
+        for term in node.terms:
+            self.check_member(item, term.field)
+        if item.kind == "map":
+            return self.map_element(item, node.terms)
+        tests = [_string_test(f'"{term.field}"', term.text, term.prefix) for term in node.terms]
+        where, parameters = self.junction(" AND ", tests)
+        return f"d.key IN (SELECT key FROM {self.element_table(item)} WHERE {where})", parameters
+
+    def map_element(self, item: Field, terms: tuple[Term, ...]) -> Sql:
+        """Maps are read from the body; a text test on it, where exact enough, spares most of the reading."""
+        tests = [_string_test(f"j.{term.field}", term.text, term.prefix) for term in terms]
+        where, parameters = self.junction(" AND ", tests)
+        exists = f"EXISTS (SELECT 1 FROM json_each(d.body, '$.{item.name}') j WHERE {where})"
+        likely = [pattern for term in terms if (pattern := _body_pattern(term)) is not None]
+        narrowing = "".join("d.body LIKE ? AND " for _ in likely)
+        return f"({narrowing}{exists})", [*likely, *parameters]
+
+    # -------------------------------------------------------------- numbers
+
+    def compare(self, node: Compare) -> Sql:
+        item, _ = self.resolve(node.field)
+        if item is None:
+            return NEVER
+        if item.kind != "scalar" or item.type not in _NUMBERS:
+            raise QueryRefused(f"'{node.op}' compares numbers; '{item.name}' is {item.type}")
+        value = int(node.value) if isinstance(node.value, bool) else node.value
+        return f'd."{item.name}" {node.op} ?', [value]
+
+    def membership(self, node: In) -> Sql:
+        item, member = self.resolve(node.field)
+        if item is None:
+            return NEVER
+        if item.index:
+            raise unsupported(f"'in' on the indexed text '{item.name}' (Vespa neither)")
+        if item.type in _NUMBERS:
+            marks = ", ".join("?" * len(node.values))
+            return f'd."{item.name}" IN ({marks})', [_number(item, str(value)) for value in node.values]
+        tests = [self.attribute(item, member, str(value), False) for value in node.values]
+        return self.junction(" OR ", tests) if tests else NEVER
+
+    # --------------------------------------------------------------- fields
+
+    def resolve(self, name: str) -> tuple[Field | None, str]:
+        """The searchable field a query names, and the member after a dot (`item` for plain arrays)."""
+        base, _, member = name.partition(".")
+        item = self.field(base)
+        if item is None:
+            return None, ""
+        self.check_field(item)
+        if member:
+            self.check_member(item, member)
+        elif item.searchable:
+            raise unsupported(f"searching all of '{name}'; name a member, or use sameElement")
+        return item, member or "item"
+
+    def field(self, name: str) -> Field | None:
+        item = self.schema.field(name)
+        if item is None and not any(schema.field(name) for schema in SCHEMAS.values()):
+            raise QueryRefused(f"Field '{name}' does not exist.", code=4, summary="Invalid query parameter")
+        return item
+
+    def check_field(self, item: Field) -> None:
+        if not (item.index or item.attribute or item.searchable):
+            raise QueryRefused(
+                f"Field '{item.name}' is neither an attribute nor an index: it cannot be searched."
+            )
+
+    def check_member(self, item: Field, member: str) -> None:
+        if not any(found.name == member and found.attribute for found in item.searchable):
+            raise QueryRefused(f"Field '{item.name}.{member}' does not exist or is no attribute.")
+
+    def element_table(self, item: Field) -> str:
+        return next(table.name for table in self.tables.elements if table.field == item.name)
+
+
+def _string_test(column: str, text: str, prefix: bool) -> Sql:
+    if prefix:
+        escaped = re.sub(r"([\\%_])", r"\\\1", text)
+        return f"{column} LIKE ? ESCAPE '\\'", [f"{escaped}%"]
+    if text.isascii():
+        return f"{column} = ? COLLATE NOCASE", [text]
+    # NOCASE only folds ASCII; this test uses no index, which a sandbox can afford.
+    return f"vespa_lower({column}) = ?", [text.lower()]
+
+
+def _body_pattern(term: Term) -> str | None:
+    """A LIKE pattern every body with this key or value fits; None where LIKE's folding would not do."""
+    if not term.text.isascii():
+        return None
+    # `%` and `_` in the text only widen the pattern, and the exact test follows.
+    quoted = orjson.dumps(term.text).decode()
+    if term.prefix:
+        return f"%{quoted[:-1]}%"
+    return f"%{quoted}:%" if term.field == "key" else f"%:{quoted}%"
+
+
+def _number(item: Field, text: str) -> int | float:
+    if item.type == "bool":
+        return int(text.lower() == "true")
+    if item.type == "double":
+        convert: Callable[[str], int | float] = float
+    else:
+        convert = int
+        if not _INTEGER.match(text):
+            raise QueryRefused(
+                f"'{text}' is not an int item expression for field '{item.name}' of type {item.type}"
+            )
+    try:
+        return convert(text)
+    except ValueError:
+        raise QueryRefused(f"'{text}' is no number for field '{item.name}'") from None

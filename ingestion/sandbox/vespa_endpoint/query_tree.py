@@ -1,0 +1,113 @@
+"""A parsed query: what YQL and the simple query language both become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingestion.sandbox.vespa_endpoint.grouping import Grouping
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """`field contains "text"`; `prefix` matches the beginning of an attribute's value."""
+
+    field: str
+    text: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words in this order, next to each other."""
+
+    field: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A number field against a number; `op` is one of = < <= > >=."""
+
+    field: str
+    op: str
+    value: int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """`field in (…)`."""
+
+    field: str
+    values: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SameElement:
+    """One element of `field` fulfils all terms, which name its members (or a map's key and value)."""
+
+    field: str
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every item holds."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """One item holds: `or`, and `weakAnd`, which only ranks where it may skip the worst."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The item does not hold."""
+
+    item: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """`true` or `false`."""
+
+    value: bool
+
+
+Node = Term | Phrase | Compare | In | SameElement | AllOf | AnyOf | Not | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBy:
+    """One `order by` key; `[rank]` is the relevance."""
+
+    field: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A whole YQL statement; None where the statement leaves the request's parameter alone."""
+
+    fields: tuple[str, ...] | None
+    sources: tuple[str, ...]
+    where: Node
+    order: tuple[OrderBy, ...] = ()
+    limit: int | None = None
+    offset: int | None = None
+    timeout_ms: int | None = None
+    groupings: tuple[Grouping, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UserText:
+    """What `userQuery()` reads from the request."""
+
+    text: str = ""
+    type: str = "weakAnd"
+    default_index: str = "default"
+    parameters: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,41 @@
+"""A request as the handlers see it, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+JSON = b"application/json; charset=UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; `body` reads and unpacks the whole body, raising Refused (413, 400)."""
+
+    method: str
+    raw_path: str
+    parameters: Mapping[str, str]
+    body: Callable[[], Awaitable[bytes]]
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Status, body (whole or in parts) and headers beside content-type."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes]
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def json_response(status: int, answer: Mapping[str, Any]) -> Response:
+    """A JSON answer. Lone surrogates, which no client should see, become question marks."""
+    try:
+        return Response(status, orjson.dumps(answer))
+    except TypeError:
+        clean = {key: str(value).encode("utf-8", "replace").decode() for key, value in answer.items()}
+        return Response(status, orjson.dumps(clean))

@@ -1,0 +1,112 @@
+"""The server process: store, application and granian on one event loop.
+
+granian serves HTTP/1.1 and cleartext HTTP/2 with prior knowledge on one port; pyvespa's async client and
+`vespa feed` insist on the latter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.server.embed import Server
+
+from ingestion import errors
+from ingestion.sandbox.vespa_endpoint.document_api import DocumentApi
+from ingestion.sandbox.vespa_endpoint.http_app import HttpApp
+from ingestion.sandbox.vespa_endpoint.search_api import SearchApi
+from ingestion.sandbox.vespa_endpoint.store import Store
+from ingestion.sandbox.vespa_endpoint.writer import Writer
+
+_READERS = 4
+_READY_POLL_S = 0.005
+# More than any client keeps in flight on one connection (`vespa feed` goes up to 4096 over 8).
+_MAX_STREAMS = 4096
+
+
+def check_host(host: str) -> None:
+    """Raise SettingsError unless `host` is this machine's own loopback."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise errors.SettingsError(
+            f"the local Vespa endpoint only listens on loopback, not on {host}",
+            hint="Leave out --host, or use 127.0.0.1.",
+        )
+
+
+def serve(data_dir: Path, host: str = "127.0.0.1", port: int = 0, port_file: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. Port 0 takes a free one; `port_file` gets the port once ready."""
+    check_host(host)
+    host = "127.0.0.1" if host == "localhost" else host
+    asyncio.run(_serve(data_dir, host, port, port_file))
+
+
+async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -> None:
+    store = Store(data_dir)
+    executor = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+    writer = Writer(store)
+    app = HttpApp(DocumentApi(store, writer, executor), SearchApi(store, executor))
+    port = port or free_port(host)
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.auto,
+        websockets=False,
+        backlog=1024,
+        backpressure=_MAX_STREAMS,
+        http1_settings=HTTP1Settings(keep_alive=True, header_read_timeout=600_000),
+        http2_settings=HTTP2Settings(max_concurrent_streams=_MAX_STREAMS),
+        log_enabled=False,
+    )
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(server.serve(), name="granian")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    try:
+        await _wait_until_listening(host, port, task)
+        if port_file is not None:
+            _write_atomically(port_file, str(port))
+        await task
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        store.close()
+        if port_file is not None:
+            port_file.unlink(missing_ok=True)
+
+
+async def _wait_until_listening(host: str, port: int, task: asyncio.Task[None]) -> None:
+    while not task.done():
+        try:
+            _, stream = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(_READY_POLL_S)
+            continue
+        stream.close()
+        return
+    await task
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
