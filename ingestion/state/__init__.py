@@ -1,0 +1,1 @@
+"""The state file: jobs, partitions, ledger, failures, events, files, checkpoints. Only here is SQL for SQLite."""

@@ -218,6 +218,17 @@ class FileLink:
     column: str
 
 
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """Who writes; `job_id` None when it is no job, such as a dismissal of many failures."""
+
+    pid: int
+    host: str
+    job_id: str | None
+    purpose: str
+    since: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What an operator settled, such as kind `relationship`, subject `photos.user_id>users.id`."""
@@ -289,7 +300,7 @@ class BatchCommit:
     resolved: Sequence[str] = ()
     """Other keys whose open record and warning failures are over, such as rows that are gone."""
     failures: Sequence[Failure] = ()
-    """Records, files and warnings; their `job_id` is taken from here."""
+    """Records, files and warnings; their `job_id` is taken from here. Failed keys count as seen in the ledger."""
     row_hashes: Mapping[str, int] = field(default_factory=dict)
     """Copies read of each row hash in this batch, added to the job's counts (tables without a key)."""
     partition: PartitionProgress | None = None
@@ -300,4 +311,6 @@ class BatchCommit:
     file_rows: Sequence[FileRow] = ()
     """A file `downloaded` or `skipped` resolves its open file failures (whose locator is the file id)."""
     file_links: Sequence[FileLink] = ()
+    relinked: Sequence[str] = ()
+    """Keys whose older file links end; those in `file_links` take their place."""
     events: Sequence[Event] = ()
