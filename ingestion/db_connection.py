@@ -263,6 +263,7 @@ class DatabaseConnection:
 
         A batch closes at `batch_size` rows or `max_bytes` characters, whichever comes first; it exceeds
         the latter by the rows of one fetch at most. Wrap in `aclosing` where the loop may end early.
+        Bytes that are no UTF-8, as a SQL_ASCII database may hold, come as lone surrogates U+DC80 to U+DCFF.
         """
         async with self._cursor(query, args) as cursor, self._translated():
             batch: list[TextRow] = []
@@ -271,7 +272,7 @@ class DatabaseConnection:
             while records := await cursor.fetch(max(1, wanted)):
                 rows: list[TextRow] = [tuple(record) for record in records]
                 if self._raw_bytes:
-                    rows = [tuple(map(_decoded, row)) for row in rows]
+                    rows = [tuple(map(_kept_bytes, row)) for row in rows]
                 fetched = sum([len(cell) for row in rows for cell in row if cell])
                 batch += rows
                 size += fetched
@@ -499,6 +500,13 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, list):
         return [_decoded(item) for item in value]
     return value
+
+
+def _kept_bytes(cell: str | None) -> str | None:
+    """Like `_decoded`, but a broken byte becomes a lone surrogate, so that its cell can be warned of."""
+    if cell is None or cell.isascii():
+        return cell
+    return cell.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def _encoded(value: Any) -> Any:

@@ -14,6 +14,15 @@ def row_digest(metadata: Mapping[str, str], relationships: Sequence[Mapping[str,
     Independent of the order of columns and references, of the machine and of the Python version.
     Values must be cleaned text: a lone surrogate raises TypeError.
     """
+    return of(content(metadata, relationships))
+
+
+def content(metadata: Mapping[str, str], relationships: Sequence[Mapping[str, str]] = ()) -> bytes:
+    """What is digested, as bytes: sorted JSON of the values and the references."""
     references = sorted(tuple(sorted(r.items())) for r in relationships) if relationships else ()
-    data = orjson.dumps([metadata, references], option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps([metadata, references], option=orjson.OPT_SORT_KEYS)
+
+
+def of(data: bytes) -> int:
+    """The digest of such bytes."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)

@@ -35,7 +35,7 @@ _REFUSED = re.compile(
     + "".join(f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(17))
     + "]"
 )
-_SAFE_CHARS = CELL_LIMIT_BYTES // 4
+SAFE_CHARS = CELL_LIMIT_BYTES // 4
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive times are UTC here
 _MILLISECOND = timedelta(milliseconds=1)
 _TIMESTAMP = re.compile(
