@@ -40,6 +40,10 @@ class Invocation:
         """Whether narration of progress is unwanted."""
         return (getattr(self.args, "progress", None) or "auto") in ("none", "jsonl")
 
+    def step(self, name: str, done: int, total: int) -> None:
+        """Narrate a step of something long."""
+        self.out.say(f"{name} ({done}/{total})" if total else name)
+
 
 Command = Callable[[Invocation], Awaitable[ExitCode]]
 

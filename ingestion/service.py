@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]
 LOGGER = "procore_ingest"
+SANDBOX_BUCKET = "procore-files"
+"""The sandbox's file store takes any bucket; this is the one we name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +106,14 @@ class IngestService:
 
     async def reconnect(self, *, database_url: str, vespa_url: str, namespace: str) -> None:
         """Use other addresses from now on; an empty one keeps what is in use. Connects to nothing yet."""
-        changed = {
-            name: value
-            for name, value in (
-                ("database_url", database_url), ("vespa_url", vespa_url), ("namespace", namespace)
-            )
-            if value
-        }  # fmt: skip
-        await self._use(replace(self.settings, **changed), sandbox=False)
+        now = self.settings
+        settings = replace(
+            now,
+            database_url=database_url or now.database_url,
+            vespa_url=vespa_url or now.vespa_url,
+            namespace=namespace or now.namespace,
+        )
+        await self._use(settings, sandbox=False)
 
     async def start_sandbox(self, on_progress: OnProgress | None = None) -> None:
         """Bring up the sandbox, or find it running, and use it from now on."""
@@ -407,9 +409,9 @@ def sandbox_settings(settings: Settings, info: Any) -> Settings:
         database_url=info.database_url,
         vespa_url=info.vespa_url,
         state_dir=str(info.state_dir),
-        url_rewrites=((signing.ORIGIN, info.files_url),),
+        url_rewrites=((signing.HOST, info.files_url),),
         s3_endpoint_url=info.files_url,
-        s3_bucket=signing.BUCKET,
+        s3_bucket=SANDBOX_BUCKET,
         s3_region="us-east-1",
         s3_path_style=True,
     )

@@ -24,7 +24,7 @@ async def run(inv: Invocation) -> ExitCode:
             include_samples=args.include_samples,
             include_stats=args.include_stats,
             schemas=args.schema,
-            on_progress=None if inv.quiet else lambda done: out.say(done),
+            on_progress=None if inv.quiet else inv.step,
         )
     renderers = {
         "json": schema_export.to_json,

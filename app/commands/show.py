@@ -13,17 +13,18 @@ async def run(inv: Invocation) -> ExitCode:
     """Print the document; with --json exactly its fields."""
     doc_id, out = inv.args.doc_id, inv.out
     async with IngestService(inv.settings) as service:
-        fields = await service.show(doc_id)
-        if fields is None:
+        found = await service.show(doc_id)
+        if found is None:
             raise errors.SchemaError(
                 f"the index has no document {doc_id!r}",
                 hint="Ids look like rfis:123 (`search` prints them), or schema:rfis for a table.",
             )
         if out.as_json:
-            out.json(fields)
+            out.json(found)
             return ExitCode.DONE
         related = [] if doc_id.startswith("schema:") else await service.related(doc_id)
         files = [] if doc_id.startswith("schema:") else await service.files_of(doc_id)
+    fields = dict(found)
     metadata = fields.pop("metadata", {}) | fields.pop("metadata_long", {})
     for name in ("relationships", "file_references", "content_text"):
         fields.pop(name, None)
@@ -38,8 +39,8 @@ async def run(inv: Invocation) -> ExitCode:
         ]
         out.data("\n" + table(("", "relation", "document", "title", "indexed"), rows))
     if files:
-        rows = [(f.get("filename"), f.get("status"), f.get("size"), f.get("error")) for f in files]
-        out.data("\n" + table(("file", "status", "bytes", "error"), rows))
+        listed = [(f.get("filename"), f.get("status"), f.get("size"), f.get("error")) for f in files]
+        out.data("\n" + table(("file", "status", "bytes", "error"), listed))
     return ExitCode.DONE
 
 

@@ -1,0 +1,132 @@
+"""`ingest`: run a sync job here, with progress, to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.cli import Invocation
+from app.exit_codes import ExitCode
+from app.output import Output, table
+from app.progress_output import Narrator
+from ingestion import errors, job_reports
+from ingestion import plan as plans
+from ingestion.plan import Plan
+from ingestion.reports import JobKind, JobReport, JobRequest
+from ingestion.service import IngestService
+
+
+async def run(inv: Invocation) -> ExitCode:
+    """Run the job that the flags and the plan describe."""
+    args = inv.args
+    plan = plan_of(inv)
+    kind = JobKind.INCREMENTAL if args.incremental else JobKind.FULL
+    request = JobRequest(kind, plan, args.resume, args.allow_mass_delete)
+    async with IngestService(inv.settings) as service:
+        if args.dry_run:
+            return await _dry_run(inv, service, plan)
+        report = await run_job(inv, service, request)
+    return ended(inv.out, report)
+
+
+def plan_of(inv: Invocation) -> Plan:
+    """The plan of --plan, or an empty one, with the flags in place of its values."""
+    args = inv.args
+    plan = plans.read(Path(args.plan)) if getattr(args, "plan", None) else Plan()
+    include = tuple(name for part in args.tables or () for name in part)
+    exclude = tuple(name for part in args.exclude or () for name in part)
+    return plan.override(
+        include=include or None,
+        exclude=exclude or None,
+        download_files=args.download_files,
+        batch_size=getattr(args, "batch_size", None),
+        workers=getattr(args, "workers", None),
+        file_workers=getattr(args, "file_workers", None),
+    )
+
+
+async def run_job(inv: Invocation, service: IngestService, request: JobRequest) -> JobReport:
+    """Run a job with progress; the first Ctrl-C stops it at its checkpoint."""
+    narrator = Narrator(inv.out, getattr(inv.args, "progress", None) or "auto")
+    try:
+        return await service.run_job(request, publish=narrator.publish, stop=inv.stop)
+    finally:
+        narrator.close()
+
+
+def ended(out: Output, report: JobReport) -> ExitCode:
+    """Print the report and give the job's exit code."""
+    if out.as_json:
+        out.json(job_reports.to_json(report))
+    else:
+        out.data(report_text(report))
+    return exit_code_of(report)
+
+
+def exit_code_of(report: JobReport) -> ExitCode:
+    """What a job's end means for a script."""
+    counts = report.counts
+    if report.status == "cancelled":
+        return ExitCode.CANCELLED
+    if report.status == "failed" and counts.indexed == 0 and counts.read > 0:
+        return ExitCode.NOTHING
+    if report.status in ("completed",) and counts.failed == 0 and report.files.failed == 0:
+        return ExitCode.DONE
+    return ExitCode.INCOMPLETE
+
+
+def report_text(report: JobReport) -> str:
+    """The end report: each table, the sums, files, seconds, and where the state is."""
+    headers = ("table", "status", "read", "indexed", "failed", "skipped", "warned")
+    rows = [
+        (
+            t.table,
+            t.status,
+            t.counts.read,
+            t.counts.indexed,
+            t.counts.failed,
+            t.counts.skipped,
+            t.counts.warned,
+        )
+        for t in report.tables
+    ]
+    c = report.counts
+    rows.append(("total", report.status, c.read, c.indexed, c.failed, c.skipped, c.warned))
+    f = report.files
+    lines = [
+        table(headers, rows, numbers=frozenset(range(2, 7))),
+        "",
+        f"files: {f.found:,} found, {f.downloaded:,} downloaded, {f.failed:,} failed, {f.skipped:,} skipped",
+        f"job {report.job_id} {report.status} in {report.seconds:.1f} s; state in {report.state_path}",
+    ]
+    if report.message:
+        lines.append(report.message)
+    if c.failed or f.failed:
+        lines.append("`procore-ingest failures list` shows the failures, `failures retry` tries them again.")
+    if c.deleted:
+        lines.append(f"{c.deleted:,} documents of rows that are gone were removed")
+    return "\n".join(lines)
+
+
+async def _dry_run(inv: Invocation, service: IngestService, plan: Plan) -> ExitCode:
+    if inv.args.resume:
+        raise errors.SettingsError("--dry-run goes with --full or --incremental", hint="Leave out --resume.")
+    await service.discover()
+    estimate = await service.estimate(plan)
+    samples = {}
+    for item in estimate.tables:
+        if item.rows:
+            preview = await service.preview(item.table)
+            samples[item.table] = preview.document
+    if inv.out.as_json:
+        inv.out.json({"estimate": estimate, "documents": samples})
+        return ExitCode.DONE
+    rows = [(t.table, t.rows, t.size_bytes, t.file_columns) for t in estimate.tables]
+    inv.out.data(table(("table", "rows", "bytes", "file columns"), rows, numbers=frozenset({1, 2, 3})))
+    inv.out.data(
+        f"\n{estimate.rows:,} rows, as many documents at most, {estimate.size_bytes / 2**20:,.1f} MiB, "
+        f"about {estimate.seconds:,.0f} s; nothing was written"
+    )
+    for source, column, target in estimate.dangling:
+        inv.out.data(f"{source}.{column} refers to {target}, which is left out")
+    inv.out.say("--json shows one document of each table")
+    return ExitCode.DONE

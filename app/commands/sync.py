@@ -1,0 +1,71 @@
+"""`sync`: incremental cycles, once or until stopped, and how fresh each table is."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from app.cli import Invocation
+from app.commands.ingest import ended, exit_code_of, plan_of, run_job
+from app.exit_codes import ExitCode
+from app.formatting import duration
+from app.output import table
+from ingestion import errors
+from ingestion.reports import JobKind, JobRequest
+from ingestion.service import IngestService
+
+
+async def run(inv: Invocation) -> ExitCode:
+    """Do what --once, --daemon or --status asks."""
+    if inv.args.status:
+        return await _status(inv)
+    request = JobRequest(JobKind.INCREMENTAL, plan_of(inv), None, inv.args.allow_mass_delete)
+    async with IngestService(inv.settings) as service:
+        if inv.args.once:
+            return ended(inv.out, await run_job(inv, service, request))
+        return await _daemon(inv, service, request)
+
+
+async def _daemon(inv: Invocation, service: IngestService, request: JobRequest) -> ExitCode:
+    """Cycle until a signal; a cycle that fails is said and tried again at the next interval."""
+    inv.out.say(f"a cycle every {inv.args.interval:g} s; Ctrl-C ends after the running one")
+    while not inv.stop.is_set():
+        try:
+            report = await run_job(inv, service, request)
+            code = exit_code_of(report)
+            c = report.counts
+            inv.out.say(
+                f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {report.status}: {c.read:,} examined, "
+                f"{c.indexed:,} indexed, {c.deleted:,} removed, {c.failed:,} failed "
+                f"in {report.seconds:.1f} s (exit code {int(code)})"
+            )
+        except (errors.ConnectionError, errors.IndexError) as error:
+            inv.out.say(f"this cycle failed: {error}; the next one tries again")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(inv.stop.wait(), inv.args.interval)
+    return ExitCode.DONE
+
+
+async def _status(inv: Invocation) -> ExitCode:
+    async with IngestService(inv.settings) as service:
+        checkpoints = await service.checkpoints()
+    if inv.out.as_json:
+        inv.out.json({"items": checkpoints})
+        return ExitCode.DONE
+    if not checkpoints:
+        inv.out.say("nothing was synced yet; `procore-ingest ingest --full` is the beginning")
+        return ExitCode.DONE
+    now = datetime.now(UTC)
+    rows = [
+        (
+            c.table_name,
+            c.sync_status,
+            duration(max(0.0, (now - c.last_sync_timestamp).total_seconds())) + " ago",
+            c.last_sync_timestamp.isoformat().replace("+00:00", "Z"),
+            c.error_message,
+        )
+        for c in checkpoints
+    ]
+    inv.out.data(table(("table", "status", "current to", "time", "message"), rows))
+    return ExitCode.DONE

@@ -1,0 +1,82 @@
+"""A source row as it is shown, and beside the document that it becomes; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+
+from ingestion import errors, row_lookup, sql
+from ingestion.connections import Connections
+from ingestion.documents import DocumentBuilder
+from ingestion.file_detector import FileDetector
+from ingestion.reports import Preview
+from ingestion.schema_discovery import SchemaMap, Table
+from ingestion.sensitivity import MaskPolicy
+
+
+def masks_of(connections: Connections) -> MaskPolicy:
+    """What the settings mask beyond secrets."""
+    settings = connections.settings
+    return MaskPolicy(settings.mask, settings.unmask, settings.mask_personal)
+
+
+def builder_of(connections: Connections, schema: SchemaMap, table: Table) -> DocumentBuilder:
+    """The builder that a sync with these settings would use."""
+    return DocumentBuilder(
+        schema,
+        table,
+        masks=masks_of(connections),
+        source_timezone=connections.settings.source_timezone,
+        file_detector=FileDetector(schema, connections.logger),
+    )
+
+
+async def sample_rows(
+    connections: Connections, schema: SchemaMap, table_name: str, limit: int
+) -> Sequence[Mapping[str, str | None]]:
+    """The first rows, masked as they would be indexed."""
+    table = schema.table(table_name)
+    builder = builder_of(connections, schema, table)
+    db = await connections.source()
+    query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.table_ref(table)} LIMIT {int(limit)}"
+    rows: list[Mapping[str, str | None]] = []
+    if not table.columns:
+        return rows
+    async with aclosing(db.text_batches(query)) as batches:
+        async for batch in batches:
+            rows += [builder.masked_row(row) for row in batch]
+    return rows
+
+
+async def preview(connections: Connections, schema: SchemaMap, table_name: str, key: str | None) -> Preview:
+    """The first row, or the one with this key; raises errors.SchemaError where there is none."""
+    table = schema.table(table_name)
+    builder = builder_of(connections, schema, table)
+    values = await _row(connections, table, builder, key)
+    if values is None:
+        what = f"no row with key {key}" if key else "no rows"
+        raise errors.SchemaError(f"{table_name} has {what}", hint="It may have been deleted since.")
+    masked = builder.masked_row(values)
+    try:
+        document = builder.build(values)
+    except errors.TransformError as error:
+        return Preview(table_name, None, masked, {}, (str(error),))
+    warnings = tuple(f"{w.column}: {w.message}" for w in document.warnings)
+    return Preview(table_name, document.key, masked, document.fields, warnings)
+
+
+async def _row(
+    connections: Connections, table: Table, builder: DocumentBuilder, key: str | None
+) -> Sequence[str | None] | None:
+    db = await connections.source()
+    if key is None:
+        query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.table_ref(table)} LIMIT 1"
+        async with aclosing(db.text_batches(query)) as batches:
+            async for batch in batches:
+                return batch[0]
+        return None
+    reader = await row_lookup.reader_of(db, table, connections.logger)
+    async with aclosing(row_lookup.rows_with_keys(reader, builder, [key])) as found:
+        async for _, rows in found:
+            return rows[0].values
+    return None
