@@ -16,13 +16,13 @@ import orjson
 
 from ingestion.sandbox.vespa_endpoint import selection, visiting
 from ingestion.sandbox.vespa_endpoint.document_path import DocumentPath, parse_path
-from ingestion.sandbox.vespa_endpoint.field_values import read_fields
+from ingestion.sandbox.vespa_endpoint.field_values import NO_GUARD, read_put
 from ingestion.sandbox.vespa_endpoint.operations import Change, Kind, Operation, Outcome
 from ingestion.sandbox.vespa_endpoint.parameters import Parameters
 from ingestion.sandbox.vespa_endpoint.problems import Refused
 from ingestion.sandbox.vespa_endpoint.responses import Request, Response, json_response
 from ingestion.sandbox.vespa_endpoint.store import Store
-from ingestion.sandbox.vespa_endpoint.updates import read_changes
+from ingestion.sandbox.vespa_endpoint.updates import read_update
 from ingestion.sandbox.vespa_endpoint.visiting import Render, Visit
 from ingestion.sandbox.vespa_endpoint.writer import Writer
 from ingestion.vespa.schemas import CLUSTER, SCHEMAS
@@ -62,15 +62,17 @@ class DocumentApi:
             return _other_method(request, ("DELETE", "GET", "POST", "PUT"))
         if parameters.flag("dryRun"):
             return _feed_response(path, Outcome())
-        condition = parameters.text("condition")
-        create = parameters.flag("create")
         kind: Kind = "remove" if method == "DELETE" else "put"
         fields: dict[str, Any] | None = None
         changes: tuple[Change, ...] = ()
+        guard = NO_GUARD
         if method == "POST":
-            fields = read_fields(path.schema, await request.body())
+            fields, guard = read_put(path.schema, await request.body())
         elif method == "PUT":
-            kind, changes = "update", read_changes(path.schema, await request.body())
+            kind = "update"
+            changes, guard = read_update(path.schema, await request.body())
+        condition = parameters.text("condition") or guard.condition
+        create = parameters.flag("create") if parameters.text("create") else guard.create
         outcome = await self._writer.submit(
             Operation(
                 kind,
@@ -166,7 +168,8 @@ class DocumentApi:
         kind: Kind = "remove"
         if request.method == "PUT":
             assert path.schema is not None
-            kind, changes = "update", read_changes(path.schema, await request.body())
+            kind = "update"
+            changes, _ = read_update(path.schema, await request.body())
         visit = _visit_of(path, parameters, _REMOVE_PAGE)
         deadline = time.monotonic() + min(parameters.seconds("timeChunk", 60.0), timeout)
         count, after = 0, visit.after if visit.schemas else None

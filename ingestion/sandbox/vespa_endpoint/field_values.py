@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,20 @@ _RANGES = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 # Bytes that only occur in a body holding an escape or a non-character: such bodies are checked string
 # by string, all others (nearly all) by this one scan.
 _SUSPECT = re.compile(rb"\\u|\xef\xb7|\xef\xbf|\xed[\xa0-\xbf]|[\xf0-\xf4].\xbf", re.DOTALL)
+
+
+_BODY_MEMBERS = ("fields", "condition", "create", "put", "update", "id", "pathId")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a body says beside its fields: parameters of the same names say it too, and win."""
+
+    condition: str | None = None
+    create: bool = False
+
+
+NO_GUARD = Guard()
 
 
 class Number(str):
@@ -52,13 +67,27 @@ def read_body(raw: bytes) -> tuple[dict[str, Any], bool]:
     return body, _SUSPECT.search(raw) is not None
 
 
-def read_fields(schema: Schema, raw: bytes) -> dict[str, Any]:
-    """The fields of a put, typed and normalised. Raises Refused (400)."""
+def read_put(schema: Schema, raw: bytes) -> tuple[dict[str, Any], Guard]:
+    """The fields of a put, typed and normalised, and the condition its body holds. Raises Refused (400)."""
     body, suspect = read_body(raw)
+    guard = read_guard(body)
     try:
-        return put_fields(schema, body, suspect)
+        return put_fields(schema, body, suspect), guard
     except _NeedsText:
-        return put_fields(schema, literal_body(raw), suspect)
+        return put_fields(schema, literal_body(raw), suspect), guard
+
+
+def read_guard(body: Mapping[str, Any]) -> Guard:
+    """`condition` and `create` of a body. Raises Refused (400) for members that mean nothing here."""
+    if len(body) == 1:
+        return NO_GUARD
+    for name in body:
+        if name not in _BODY_MEMBERS:
+            raise Refused(f"Unexpected member '{name}' in the document operation")
+    condition, create = body.get("condition"), body.get("create", False)
+    if condition is not None and not isinstance(condition, str):
+        raise Refused("'condition' must be a string")
+    return Guard(condition, create is True or str(create).lower() == "true")
 
 
 def literal_body(raw: bytes) -> dict[str, Any]:

@@ -142,6 +142,8 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
         raise Refused(f"The body is not valid gzip: {error}") from None
     if len(plain) > MAX_BODY_BYTES:
         raise _too_large()
+    if not unpacker.eof:
+        raise Refused("The body is not valid gzip: it ends too early")
     return plain
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,6 +47,8 @@ class EndpointProcess:
         """Whether the process still lives."""
         if self._process is not None:
             return self._process.poll() is None
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)  # a child of ours that ended would otherwise seem to live
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:

@@ -7,12 +7,14 @@ granian serves HTTP/1.1 and cleartext HTTP/2 with prior knowledge on one port; p
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import ipaddress
 import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
@@ -25,6 +27,7 @@ from ingestion.sandbox.vespa_endpoint.search_api import SearchApi
 from ingestion.sandbox.vespa_endpoint.store import Store
 from ingestion.sandbox.vespa_endpoint.writer import Writer
 
+LOCK_FILE = "lock"
 _READERS = 4
 _READY_POLL_S = 0.005
 # More than any client keeps in flight on one connection (`vespa feed` goes up to 4096 over 8).
@@ -52,11 +55,13 @@ def serve(data_dir: Path, host: str = "127.0.0.1", port: int = 0, port_file: Pat
 
 
 async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -> None:
+    folder_lock = _lock_folder(data_dir)
+    reserved = reserve_port(host, port)
+    port = reserved.getsockname()[1]
     store = Store(data_dir)
     executor = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
     writer = Writer(store)
     app = HttpApp(DocumentApi(store, writer, executor), SearchApi(store, executor))
-    port = port or free_port(host)
     server = Server(
         app,
         address=host,
@@ -82,6 +87,8 @@ async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         store.close()
+        reserved.close()
+        folder_lock.close()
         if port_file is not None:
             port_file.unlink(missing_ok=True)
 
@@ -98,12 +105,36 @@ async def _wait_until_listening(host: str, port: int, task: asyncio.Task[None]) 
     await task
 
 
-def free_port(host: str) -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserve_port(host: str, port: int) -> socket.socket:
+    """Take `port` (0: a free one) for as long as the returned socket is open.
+
+    granian shares its port with whoever asks for that; two endpoints on one port would then each get
+    half of the requests. So the port must first be free for one that does not share. Raises OSError.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        port = probe.getsockname()[1]
+    holder = socket.socket(family)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind((host, port))
+    return holder
+
+
+def _lock_folder(data_dir: Path) -> IO[bytes]:
+    """Lock the folder for this process; the lock goes with the process, however that ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    file = (data_dir / LOCK_FILE).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise errors.StateError(
+            f"another local Vespa endpoint serves {data_dir}", hint="Stop it, or choose another folder."
+        ) from None
+    return file
 
 
 def _write_atomically(path: Path, text: str) -> None:

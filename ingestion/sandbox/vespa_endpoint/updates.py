@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ingestion.sandbox.vespa_endpoint.field_values import (
+    Guard,
     element_parser,
     literal_body,
     parse_value,
     read_body,
+    read_guard,
     unknown_field,
 )
 from ingestion.sandbox.vespa_endpoint.operations import Change
@@ -31,21 +33,22 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 _MISSING = object()
 
 
-def read_changes(schema: Schema, raw: bytes) -> tuple[Change, ...]:
-    """The changes of an update's body. Raises Refused (400)."""
+def read_update(schema: Schema, raw: bytes) -> tuple[tuple[Change, ...], Guard]:
+    """The changes of an update's body, and the condition it holds. Raises Refused (400)."""
     body, _ = read_body(raw)
+    guard = read_guard(body)
     fields = body.get("fields")
     if not isinstance(fields, dict):
         raise Refused("An update must hold an object 'fields' with operations by field")
-    if b"." in raw:  # perhaps a decimal number whose exact text a string field keeps
-        fields = _exact(fields, literal_body(raw)["fields"])
+    # A string field keeps the exact text of a decimal or very long number.
+    fields = _exact(fields, literal_body(raw)["fields"])
     changes: list[Change] = []
     for name, operations in fields.items():
         if not isinstance(operations, dict):
             raise Refused(f"Expected an object of operations for field '{name}', such as {{\"assign\": …}}")
         for operation, value in operations.items():
             changes.append(_change(schema, name, operation, value))
-    return tuple(changes)
+    return tuple(changes), guard
 
 
 def _exact(plain: Any, literal: Any) -> Any:

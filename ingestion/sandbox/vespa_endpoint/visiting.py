@@ -131,19 +131,23 @@ def _selected(node: Node, document: Found) -> bool:
 
 def _statement(schema: Schema, visit: Visit, after: int) -> tuple[str, list[Any]]:
     """The rows that can match, in key order: what SQLite can decide narrows them, the rest is evaluated."""
-    where = ["key > ?"]
+    narrowing = _narrowing(schema, visit.node)
+    # Of one bucket there are few: finding and sorting those beats walking the table's index in key
+    # order, and the unary plus tells the planner so.
+    key = "+key" if any(condition.startswith('"key_bucket" =') for condition, _ in narrowing) else "key"
+    where = [f"{key} > ?"]
     parameters: list[Any] = [after]
     if visit.slices > 1:
         where.append("key % ? = ?")
         parameters += [visit.slices, visit.slice_id]
     if visit.namespace is not None:
-        # `;` follows `:`; the unary plus keeps the planner away from the id index, whose order is another.
+        # `;` follows `:`; the plus keeps the planner away from the id index, whose order is another.
         where.append("+id >= ? AND +id < ?")
         parameters += [f"{visit.namespace}:", f"{visit.namespace};"]
-    for condition, value in _narrowing(schema, visit.node):
+    for condition, value in narrowing:
         where.append(condition)
         parameters.append(value)
-    return f"SELECT key, id, body FROM {schema.name} WHERE {' AND '.join(where)} ORDER BY key", parameters
+    return f"SELECT key, id, body FROM {schema.name} WHERE {' AND '.join(where)} ORDER BY {key}", parameters
 
 
 def _narrowing(schema: Schema, node: Node | None) -> list[tuple[str, Any]]:
