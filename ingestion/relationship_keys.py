@@ -7,7 +7,7 @@ matches. Built once, in time linear in the columns.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion import relationship_words as words
@@ -123,7 +123,9 @@ def parse_column(name: str, prefix: str = "") -> ParsedName:
 class Vocabulary:
     """The names of a set of tables, indexed by the words they end in, begin with, and run together."""
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    def __init__(self, tables: Sequence[Table], unique: Mapping[tuple[str, str], bool] | None = None) -> None:
+        """`unique` says of (table, column)s whether their values were found to be distinct."""
+        self._unique = unique or {}
         self.entries: dict[str, Entry] = {}
         self.by_last: dict[str, list[tuple[tuple[str, ...], Entry, float]]] = defaultdict(list)
         self.by_first: dict[str, list[Entry]] = defaultdict(list)
@@ -214,12 +216,22 @@ class Vocabulary:
                 position == 0 and own and not column.is_nullable
             ):
                 likely = 0.5
+            elif parsed.strong and not column.is_nullable and not primary:
+                likely = 0.2
+            likely = self._by_values(table.name, column.name, likely) if not declared else likely
             if likely and not declared and not own and self.names_other_table(parsed.stem, entry):
                 likely *= 0.3 if column.name in singles or column.name == proven else 0.0
             if likely:
                 found.append(Key(column, parsed.stem, likely, generic, declared, composite))
         found.sort(key=lambda k: -k.likely)
         entry.keys = [k for k in found if k.likely > 0.5 or found[0].likely < 0.9]
+
+    def _by_values(self, table: str, column: str, likely: float) -> float:
+        """What the column's values make of the chance that it is a key."""
+        unique = self._unique.get((table, column))
+        if unique is None or not likely:
+            return likely
+        return max(likely, 0.9 if likely >= 0.3 else 0.8) if unique else likely * 0.5
 
     def names_own_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
         """Whether a column of `entry` with this stem is named after the table itself."""

@@ -25,6 +25,9 @@ _MAX_ABBREVIATION_PAIRS = 2_000_000
 _FAMILY_SCORE = 0.985
 """Score of a table that begins with the same words as the source: `current_node_tags` → `current_nodes`."""
 
+_LEAST_LIKELY = 0.3
+"""Columns that are less likely a key of their table are no targets."""
+
 _ROW_WORDS = frozenset({"to", "of", "in", "by", "from", "row", "for"})
 
 
@@ -54,8 +57,8 @@ class _Ask:
 class NameMatcher:
     """Candidates for every column of a set of tables; built once, in time linear in the columns."""
 
-    def __init__(self, tables: Sequence[Table]) -> None:
-        self._words = Vocabulary(tables)
+    def __init__(self, tables: Sequence[Table], vocabulary: Vocabulary | None = None) -> None:
+        self._words = vocabulary or Vocabulary(tables)
         self._budget = _MAX_ABBREVIATION_PAIRS
 
     def keys(self, table: str) -> list[Key]:
@@ -141,7 +144,7 @@ class NameMatcher:
         """The match with the key of `target` that fits the column's type, if there is one."""
         best: tuple[Key, float] | None = None
         for key in target.keys:
-            if not compatible(ask.column, key.column, ask.parsed.strong):
+            if key.likely < _LEAST_LIKELY or not compatible(ask.column, key.column, ask.parsed.strong):
                 continue
             value = 0.6 + 0.4 * key.likely
             if type_family(ask.column) == "text" and not ask.parsed.strong:

@@ -134,11 +134,11 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _stem_set(text: str) -> frozenset[str]:
+def stem_set(text: str) -> frozenset[str]:
     return frozenset(singular(word) for word in text.split())
 
 
-PERSON_ROLES = _stem_set(
+PERSON_ROLES = stem_set(
     """accountable actor admin administrator advisor adviser agent analyst annotator applicant approver assigned
     assignee assigner attendee auditor author authoriser authorizer blocked blocker borrower boss buyer caller
     candidate cashier chairman checker chief claimant clerk closer coach commenter contributor coordinator
@@ -153,20 +153,20 @@ PERSON_ROLES = _stem_set(
 )
 """Words for a person in a role: a column so named points to people unless a table has the word itself."""
 
-STAFF_ROLES = _stem_set(
+STAFF_ROLES = stem_set(
     """boss cashier chief clerk coordinator director head inspector manager operator planner rep representative
     salesperson salesrep superior supervisor technician"""
 )
 """Roles that belong to an employee rather than to a customer or member."""
 
-SELF_WORDS = _stem_set(
+SELF_WORDS = stem_set(
     """ancestor base canonical child copied descendant duplicate father following forked inherits linked master
     merged mother next original parent preceding predecessor prev previous prior redirect related replaced
     replacement reply root sibling successor superior superseded supersedes upstream"""
 )
 """As the whole stem of a column these point to another row of the same table."""
 
-HIERARCHY_ROLES = _stem_set(
+HIERARCHY_ROLES = stem_set(
     "boss head lead leader manager mentor report reports reportsto superior supervisor"
 )
 """In a table of people these point to another row of the same table."""

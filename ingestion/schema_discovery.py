@@ -261,31 +261,63 @@ class SchemaDiscovery:
         *,
         include_stats: bool = False,
         schemas: list[str] | None = None,
+        read_rows: bool = True,
         on_progress: OnProgress | None = None,
         decisions: Decisions | None = None,
     ) -> SchemaMap:
-        """Perform full schema discovery."""
-        raise NotImplementedError
+        """Perform full schema discovery: catalog, counts, keys, times, files, references with evidence.
+
+        A table that cannot be read is listed with its problem. `schemas` limits it to those schemas;
+        `decisions` are the operator's verdicts on references. Raises errors.SourceUnavailable when the
+        server is gone, errors.SchemaError for a schema that is not there. Cancelled, it leaves nothing.
+        """
+        from ingestion import discovery
+
+        options = discovery.Options(
+            samples=include_samples, statistics=include_stats, rows=read_rows, schemas=tuple(schemas or ())
+        )
+        return await discovery.run(self._db, self._log, options, on_progress, decisions)
 
     async def get_tables(self, schema: str = "public") -> list[str]:
-        """Get list of table names."""
-        raise NotImplementedError
+        """Get list of table names: `Table.name` of each table of the schema, views and partitions left out."""
+        from ingestion import catalog
+
+        return [table.name for table in (await catalog.load(self._db, [schema])).tables]
 
     async def get_columns(self, table: str) -> list[Column]:
-        """Get columns for a table."""
-        raise NotImplementedError
+        """Get columns for a table, in order; raises SchemaError for a table that is not there."""
+        return (await self._find(table)).columns
 
     async def get_row_count(self, table: str) -> int:
-        """Get row count for a table."""
-        raise NotImplementedError
+        """Get row count for a table: exact, however long it takes."""
+        from ingestion import keys
+
+        return await keys.exact_count(self._db, await self._find(table))
 
     async def detect_file_columns(self, table: str, columns: list[Column]) -> list[FileReferenceColumn]:
-        """Detect columns containing file references."""
-        raise NotImplementedError
+        """Detect columns containing file references among `columns`, by name, type and sampled content."""
+        from ingestion import file_columns
+
+        found = await self._find(table)
+        found.row_count = 1
+        return await file_columns.examine(self._db, found, columns)
 
     async def infer_relationships(self, tables: list[Table]) -> list[ImplicitRelationship]:
-        """Infer relationships from _id column patterns."""
-        raise NotImplementedError
+        """Infer relationships from _id column patterns, and from all else that names, types and rows say."""
+        from ingestion import discovery
+
+        return (await discovery.relations_of(self._db, self._log, tables)).relationships
+
+    async def _find(self, name: str) -> Table:
+        """The table of this name with its columns; a view is found too."""
+        from ingestion import catalog, discovery
+
+        found = await catalog.load(self._db)
+        discovery.mark_sensitive([*found.tables, *found.views])
+        for table in (*found.tables, *found.views):
+            if table.name == name:
+                return table
+        return SchemaMap("", self._db.config.database, found.tables).table(name)
 
     def to_json(self, schema_map: SchemaMap) -> str:
         """Export schema map to JSON."""
