@@ -1,0 +1,476 @@
+"""Files fetched to disk by signed URL or from S3: each once, checked, under a name a person can find."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from ingestion import errors, file_content, file_paths
+from ingestion.file_addresses import AddressPolicy
+from ingestion.file_detector import DetectedFile
+from ingestion.file_http import HttpFetcher
+from ingestion.file_references import expires_at, extension
+from ingestion.file_s3 import S3Fetcher, S3Settings
+from ingestion.file_transfer import Fetched, PartialFile, RetryPolicy, Timeouts, with_retries
+
+DEFAULT_MAX_FILE_SIZE: Final = 100 * 1024 * 1024
+_REMEMBERED: Final = 50_000
+"""Files whose place is remembered, to fetch and to name each once; about 20 MB."""
+_NO_WAY_IN: Final = frozenset({"no_credentials", "no_bucket", "s3_error", "http_403"})
+_FALL_BACK: Final = _NO_WAY_IN | {"expired_url", "bad_signature", "http_400", "bad_url"}
+_SKIPS: Final = frozenset({"too_large", "unsupported_format"})
+
+OnFileProgress = Callable[[DetectedFile, int], None]
+"""Called with a file and the bytes that just arrived; from any thread."""
+
+
+@dataclass
+class DownloadResult:
+    """What became of one file. `file_size` is bytes on disk; `cause` a slug where `success` is False.
+
+    `cause` is `unchanged` for a file that the store says is what we have; then there is no `local_path`.
+    """
+
+    s3_key: str
+    success: bool
+    local_path: Path | None = None
+    file_size: int | None = None
+    error: str | None = None
+    status: str = "pending"  # pending, success, failed, skipped
+    cause: str = ""
+    hint: str = ""
+    checksum: str = ""
+    """SHA-256, hexadecimal."""
+    content_type: str = ""
+    etag: str = ""
+    file: DetectedFile | None = field(default=None, repr=False)
+
+
+class DownloadStrategy(Enum):
+    PROCORE_URL = "procore_url"  # Use signed URL from database
+    DIRECT_S3 = "direct_s3"  # Use boto3 with AWS credentials
+
+
+class FileDownloader:
+    """Download files from S3/URLs for indexing.
+
+    One file's failure is its result, never an exception. `async with` keeps connections between calls;
+    without it each call opens its own. Cancelled or killed, a download leaves a hidden partial file that the
+    next one takes up where the store allows.
+
+    `url_rewrites` replaces URL prefixes; their targets, the S3 endpoint and `allowed_hosts` (`host` or
+    `host:port`) may have private addresses, any other host only with `allow_private`.
+    """
+
+    def __init__(
+        self,
+        download_dir: Path,
+        strategy: DownloadStrategy = DownloadStrategy.PROCORE_URL,
+        logger: logging.Logger | None = None,
+        aws_config: dict[str, str] | None = None,
+        *,
+        url_rewrites: Mapping[str, str] | None = None,
+        allowed_hosts: Collection[str] = (),
+        allow_private: bool = False,
+        max_file_size: int | None = None,
+        timeouts: Timeouts | None = None,
+        retries: RetryPolicy | None = None,
+        concurrency: int = 16,
+        on_progress: OnFileProgress | None = None,
+    ) -> None:
+        self.download_dir = Path(download_dir).expanduser().absolute()
+        self.strategy = strategy
+        self._log = logger or logging.getLogger(__name__)
+        self._s3_settings = S3Settings.of(aws_config)
+        self._rewrites = dict(url_rewrites or {})
+        self._policy = AddressPolicy.of(
+            allow_private=allow_private, hosts=allowed_hosts, urls=self._rewrites.values()
+        )
+        self._max_file_size = DEFAULT_MAX_FILE_SIZE if max_file_size is None else max_file_size
+        self._timeouts = timeouts or Timeouts()
+        self._retries = retries or RetryPolicy()
+        self._concurrency = max(1, concurrency)
+        self._slots = asyncio.Semaphore(self._concurrency)
+        self._on_progress = on_progress
+        self._users = 0
+        self._http: HttpFetcher | None = None
+        self._s3: S3Fetcher | None = None
+        self._claims: OrderedDict[str, str] = OrderedDict()
+        self._done: OrderedDict[str, DownloadResult] = OrderedDict()
+        self._by_checksum: OrderedDict[str, Path] = OrderedDict()
+        self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def __aenter__(self) -> FileDownloader:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._release()
+
+    async def download(
+        self, file: DetectedFile, *, dest: Path | None = None, etag: str = ""
+    ) -> DownloadResult:
+        """Download a single file to `{download_dir}/{table}/{record}/{filename}`, or to `dest`.
+
+        With the `etag` of a copy we have, the store is only asked whether that is still the file. Without,
+        a file that this object has fetched before is linked, not fetched again.
+        """
+        skip, reason = self.should_skip(file)
+        if skip:
+            cause = "too_large" if self._is_too_large(file) else "unsupported_format"
+            return DownloadResult(file.s3_key, False, error=reason, status="skipped", cause=cause, file=file)
+        async with self._alone(file.file_id):
+            target = dest or self._claimed_path(file)
+            known = None if etag else self._done.get(file.file_id)
+            if known is not None and (linked := self._linked(known, file, target)) is not None:
+                return linked
+            async with self._slots, self._connections():
+                result = await self._fetch_guarded(file, target, etag)
+        if result.success and not result.cause:
+            _remember(self._done, file.file_id, result)
+        return result
+
+    async def download_batch(
+        self, files: Sequence[DetectedFile], workers: int = 2
+    ) -> AsyncIterator[DownloadResult]:
+        """Download files in parallel, yielding results as they come; `result.file` says which it is.
+
+        Soon-expiring URLs go first, expired ones last. Raises DownloadError (`disk_full`) before anything is
+        fetched if the sizes that the records state cannot fit. Closing the iterator stops the downloads.
+        """
+        known_bytes = sum(f.file_size or 0 for f in files if not self.should_skip(f)[0])
+        file_paths.require_space(self.download_dir, known_bytes)
+        queue = iter(in_order_of_expiry(files, time.time()))
+        results: asyncio.Queue[DownloadResult | None] = asyncio.Queue(maxsize=max(2, workers * 2))
+
+        async def work() -> None:
+            for file in queue:
+                await results.put(await self.download(file))
+            await results.put(None)
+
+        async with self:
+            tasks = [asyncio.create_task(work(), name=f"download-{n}") for n in range(max(1, workers))]
+            try:
+                running = len(tasks)
+                while running:
+                    result = await results.get()
+                    if result is None:
+                        running -= 1
+                        continue
+                    yield result
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def download_from_url(self, url: str, dest: Path) -> DownloadResult:
+        """Download file from Procore signed URL to exactly `dest`; its type by name is checked."""
+        file = _plain_file("", url, dest)
+        async with self._slots, self._connections():
+            return await self._guarded(file, Path(dest), functools.partial(self._by_url, file))
+
+    async def download_from_s3(self, s3_key: str, dest: Path) -> DownloadResult:
+        """Download file directly from S3 using boto3, from the bucket of `aws_config`, to exactly `dest`."""
+        file = _plain_file(s3_key, None, dest)
+        async with self._slots, self._connections():
+            return await self._guarded(file, Path(dest), functools.partial(self._by_key, file))
+
+    def should_skip(self, file: DetectedFile) -> tuple[bool, str]:
+        """Check if file should be skipped (unsupported type, too large); the reason is for a person.
+
+        A file whose type nothing tells is not skipped: its content will.
+        """
+        if self._is_too_large(file):
+            return True, (
+                f"too large: {_size(file.file_size or 0)}, the limit is {_size(self.max_file_size)}"
+            )
+        kind = file_content.normal_type(file.file_type or extension(file.filename or file.s3_key))
+        if kind and kind not in self.supported_types and kind != "jpg":
+            return True, f"unsupported format: {kind}"
+        return False, ""
+
+    @property
+    def supported_types(self) -> set[str]:
+        """File extensions supported for visual retrieval."""
+        return {"pdf", "jpg", "jpeg", "png", "gif", "tiff"}
+
+    @property
+    def max_file_size(self) -> int:
+        """Maximum file size in bytes (default 100MB)."""
+        return self._max_file_size
+
+    def claim(self, path: Path, file_id: str) -> None:
+        """Reserve a path for a file that lies there already, so that no other takes its name."""
+        _remember(self._claims, str(path).casefold(), file_id)
+
+    def offer(self, checksum: str, path: Path) -> None:
+        """Tell of content that is on disk already: a download with this checksum becomes a link to it."""
+        _remember(self._by_checksum, checksum, path)
+
+    def _is_too_large(self, file: DetectedFile) -> bool:
+        return file.file_size is not None and file.file_size > self.max_file_size
+
+    def _claimed_path(self, file: DetectedFile) -> Path:
+        # A name without extension keeps it so: the type found in the content is the index's business.
+        name = file.filename or file.s3_key.rpartition("/")[2] or _opaque_name(file)
+        for unique in (False, True):
+            path = file_paths.file_path(
+                self.download_dir, file.source_table, file.source_record_id, name, file.file_id, unique=unique
+            )
+            claim = str(path).casefold()
+            if self._claims.get(claim, file.file_id) == file.file_id:
+                break
+        _remember(self._claims, claim, file.file_id)
+        return path
+
+    def _linked(self, known: DownloadResult, file: DetectedFile, target: Path) -> DownloadResult | None:
+        """The file from where it already lies, or None where that is gone or was changed."""
+        source = known.local_path
+        try:
+            if source is None or source.is_symlink() or source.stat().st_size != known.file_size:
+                return None
+            if source != target:
+                file_paths.prepare_parent(self.download_dir, target)
+                file_paths.link_or_copy(source, target)
+        except OSError:
+            return None
+        return DownloadResult(
+            file.s3_key, True, target, known.file_size, status="success", checksum=known.checksum,
+            content_type=known.content_type, etag=known.etag, file=file,
+        )  # fmt: skip
+
+    async def _fetch_guarded(self, file: DetectedFile, target: Path, etag: str) -> DownloadResult:
+        first: DownloadResult | None = None
+        for route in self._routes(file):
+            result = await self._guarded(file, target, functools.partial(route, file, etag=etag))
+            if first is not None and result.cause in _NO_WAY_IN:
+                # Why the URL did not work is what the operator can act on.
+                first.error = f"{first.error}; from S3: {result.error}"
+                return first
+            if result.success or result.cause not in _FALL_BACK:
+                return result
+            first = first or result
+        return first or DownloadResult(
+            file.s3_key,
+            False,
+            error="the record has neither key nor URL",
+            status="failed",
+            cause="bad_url",
+            file=file,
+        )
+
+    def _routes(self, file: DetectedFile) -> list[Callable[..., Awaitable[Fetched]]]:
+        """The ways to fetch a file, best first."""
+        by_s3 = bool(file.s3_key) and bool(file.bucket or self._s3_settings.bucket)
+        if not file.url:
+            return [self._by_key] if file.s3_key else []
+        if not by_s3:
+            return [self._by_url]
+        expires = expires_at(file.url)
+        expired = expires is not None and expires <= time.time()
+        if self.strategy is DownloadStrategy.DIRECT_S3 or expired:
+            return [self._by_key, self._by_url] if not expired else [self._by_key]
+        if not self._s3_settings.bucket and not self._s3_settings.options:
+            # The bucket stands in the URL, but the operator gave nothing to open it with.
+            return [self._by_url]
+        return [self._by_url, self._by_key]
+
+    async def _by_url(self, file: DetectedFile, part: PartialFile, *, etag: str = "") -> Fetched:
+        http, url = self._http, file.url or ""
+        assert http is not None
+        return await with_retries(
+            self._retries, lambda: http.fetch(url, part, etag=etag, on_bytes=self._progress_of(file))
+        )
+
+    async def _by_key(self, file: DetectedFile, part: PartialFile, *, etag: str = "") -> Fetched:
+        if self._s3 is None:
+            self._s3 = S3Fetcher(
+                self._s3_settings, timeouts=self._timeouts, threads=min(self._concurrency, 16)
+            )
+        s3 = self._s3
+        return await with_retries(
+            self._retries,
+            lambda: s3.fetch(
+                file.s3_key, part, bucket=file.bucket, etag=etag, on_bytes=self._progress_of(file)
+            ),
+        )
+
+    def _progress_of(self, file: DetectedFile) -> Callable[[int], None] | None:
+        progress = self._on_progress
+        return None if progress is None else lambda size_bytes: progress(file, size_bytes)
+
+    async def _guarded(
+        self, file: DetectedFile, target: Path, fetch: Callable[[PartialFile], Awaitable[Fetched]]
+    ) -> DownloadResult:
+        """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
+        try:
+            file_paths.prepare_parent(self.download_dir, target)
+            file_paths.require_space(target.parent, file.file_size or 0)
+            with PartialFile(target, self.max_file_size) as part:
+                try:
+                    async with asyncio.timeout(self._timeouts.total_s):
+                        fetched = await fetch(part)
+                    if fetched.unchanged:
+                        part.discard()
+                        return DownloadResult(
+                            file.s3_key,
+                            True,
+                            status="success",
+                            cause="unchanged",
+                            etag=fetched.etag,
+                            file=file,
+                        )
+                    content_type = self._checked(file, part, fetched)
+                    self._place(part, target)
+                except errors.DownloadError as error:
+                    if error.cause not in ("connection", "timeout", "http_5xx", "http_429"):
+                        part.discard()
+                    raise
+        except errors.DownloadError as error:
+            status = "skipped" if error.cause in _SKIPS else "failed"
+            return DownloadResult(
+                file.s3_key,
+                False,
+                error=str(error),
+                status=status,
+                cause=error.cause,
+                hint=error.hint,
+                file=file,
+            )
+        except TimeoutError:
+            error_text = f"not finished within {self._timeouts.total_s:.0f} s"
+            return DownloadResult(
+                file.s3_key, False, error=error_text, status="failed", cause="timeout", file=file
+            )
+        except OSError as error:
+            return DownloadResult(
+                file.s3_key, False, error=f"{target.parent}: {error.strerror or error}", status="failed",
+                cause="disk_error", hint="Check the download folder's rights.", file=file,
+            )  # fmt: skip
+        return DownloadResult(
+            file.s3_key, True, target, part.size, status="success", checksum=part.checksum,
+            content_type=content_type, etag=fetched.etag, file=file,
+        )  # fmt: skip
+
+    def _checked(self, file: DetectedFile, part: PartialFile, fetched: Fetched) -> str:
+        """The content's type; raises DownloadError if it cannot be the file."""
+        kind = file.file_type or extension(file.filename or "")
+        if wrong := file_content.mismatch(kind, part.head):
+            raise errors.DownloadError(wrong, cause="wrong_content")
+        for algorithm, expected in fetched.checksums:
+            digest = part.checksum if algorithm == "sha256" else _md5_of(part.path)
+            if base64.b64encode(bytes.fromhex(digest)).decode() != expected.strip():
+                raise errors.DownloadError(
+                    f"the content has another {algorithm} checksum than the store states", cause="wrong_content"
+                )  # fmt: skip
+        found = file_content.sniff(part.head)
+        if not kind and not found:
+            shown = fetched.content_type or "unknown type"
+            raise errors.DownloadError(f"unsupported format: {shown}", cause="unsupported_format")
+        return file_content.MIME.get(found) or fetched.content_type
+
+    def _place(self, part: PartialFile, target: Path) -> None:
+        """The finished file under its name, as a link where equal content lies on disk already."""
+        twin = self._by_checksum.get(part.checksum)
+        if twin is not None and twin != target:
+            try:
+                if not twin.is_symlink() and twin.stat().st_size == part.size:
+                    file_paths.link_or_copy(twin, target)
+                    part.discard()
+                    return
+            except OSError:
+                self._by_checksum.pop(part.checksum, None)
+        part.commit()
+        _remember(self._by_checksum, part.checksum, target)
+
+    @asynccontextmanager
+    async def _alone(self, file_id: str) -> AsyncIterator[None]:
+        """One at a time per file: whoever waited finds it fetched."""
+        lock, users = self._busy.get(file_id) or (asyncio.Lock(), 0)
+        self._busy[file_id] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            _, users = self._busy.pop(file_id)
+            if users > 1:
+                self._busy[file_id] = lock, users - 1
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[None]:
+        await self._open()
+        try:
+            yield
+        finally:
+            await self._release()
+
+    async def _open(self) -> None:
+        self._users += 1
+        if self._http is None:
+            endpoint = [self._s3_settings.endpoint_url] if self._s3_settings.endpoint_url else []
+            policy = AddressPolicy(
+                self._policy.allow_private,
+                self._policy.allowed | AddressPolicy.of(allow_private=False, hosts=(), urls=endpoint).allowed,
+            )
+            self._http = HttpFetcher(
+                policy, rewrites=self._rewrites, timeouts=self._timeouts, connections=self._concurrency
+            )
+
+    async def _release(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            http, self._http = self._http, None
+            s3, self._s3 = self._s3, None
+            if s3 is not None:
+                s3.close()
+            if http is not None:
+                await http.close()
+
+
+def in_order_of_expiry(files: Sequence[DetectedFile], now: float) -> list[DetectedFile]:
+    """Soon-expiring URLs first, then those without known expiry in their order, expired ones last."""
+
+    def urgency(file: DetectedFile) -> tuple[int, float]:
+        expires = expires_at(file.url) if file.url else None
+        if expires is None:
+            return 1, 0.0
+        return (0, expires) if expires > now else (2, 0.0)
+
+    return sorted(files, key=urgency)
+
+
+def _plain_file(s3_key: str, url: str | None, dest: Path) -> DetectedFile:
+    return DetectedFile(s3_key, "", "", "", Path(dest).name, None, url)
+
+
+def _opaque_name(file: DetectedFile) -> str:
+    """A name for a file that has none: its column and a piece of its id."""
+    suffix = f".{file.file_type}" if file.file_type else ""
+    return f"{file.source_column or 'file'}-{file.file_id[:12]}{suffix}"
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _remember(memory: OrderedDict[str, Any], name: str, value: Any) -> None:
+    memory[name] = value
+    memory.move_to_end(name)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.1f} MiB"
