@@ -24,10 +24,20 @@ class Parser(argparse.ArgumentParser):
         hint = f"`{self.prog} --help` shows what there is."
         wrong = re.search(r"unrecognized arguments: (\S+)", message)
         if wrong:
-            near = get_close_matches(wrong.group(1).split("=")[0], self._option_string_actions, 2, 0.6)
+            near = get_close_matches(wrong.group(1).split("=")[0], sorted(_flags_below(self)), 2, 0.6)
             if near:
                 hint = f"Did you mean {' or '.join(near)}?"
         self.on_usage_error(message, hint)
+
+
+def _flags_below(parser: argparse.ArgumentParser) -> set[str]:
+    """A subcommand hands words it does not know to the parser above it, which must know its flags to advise."""
+    flags = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                flags |= _flags_below(child)
+    return flags
 
 
 def build_parser(on_usage_error: OnUsageError) -> Parser:

@@ -28,7 +28,7 @@ class Narrator:
     def __init__(self, out: Output, how: str, clock: Callable[[], float] = time.time) -> None:
         self._out, self._clock = out, clock
         self._how = _resolve(out, how)
-        self._view = progress.RunView(job_id="", kind="")
+        self._view = progress.RunView()
         self._told_at = 0.0
         self._line_open = False
 
@@ -84,7 +84,7 @@ class Narrator:
     def _status(self) -> str:
         view = self._view
         done = sum(1 for table in view.tables.values() if table.state in ("completed", "partial", "skipped"))
-        total = max(view.total, view.counts.read)
+        total = max(view.expected, view.counts.read)
         share = view.counts.read / total if total else 0.0
         full, empty = ("█", "░") if is_unicode(self._out.stderr) else ("#", ".")
         bar = full * int(share * BAR_CELLS) + empty * (BAR_CELLS - int(share * BAR_CELLS))

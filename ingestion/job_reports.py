@@ -13,7 +13,7 @@ from ingestion.state.types import Job
 
 async def of_job(state: StateStore, job_id: str) -> JobReport | None:
     """The counts so far of a running job, the final ones of an ended one; None for an unknown id."""
-    job = next((job for job in await state.list_jobs(1000) if job.id == job_id), None)
+    job = await state.find_job(job_id)
     return None if job is None else await _report(state, job)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ class IngestService:
         self._connections = Connections(settings, self._logger)
         self._sandbox = sandbox
         self._schema: SchemaMap | None = None
-        self._views: dict[str, tuple[int, RunView]] = {}
+        self._views: dict[str, RunView] = {}
 
     @property
     def settings(self) -> Settings:
@@ -234,18 +235,20 @@ class IngestService:
     async def run_view(self, job_id: str) -> RunView | None:
         """The job's present picture, from its stored events; None for an unknown id."""
         from ingestion import progress
+        from ingestion.run_view import FINISHED
 
         state = await self._connections.state()
-        job = next((job for job in await state.list_jobs(1000) if job.id == job_id), None)
+        job = await state.find_job(job_id)
         if job is None:
             return None
-        seq, view = self._views.get(job_id, (0, progress.RunView(job_id=job_id, kind=job.kind)))
-        while events := await state.events_since(job_id, seq, 5000):
-            for event in events:
-                view, seq = progress.reduce(view, event, event.time), event.seq
-        view = progress.settle(view, job.status, job.message)
-        self._views[job_id] = (seq, view)
-        return view
+        now = time.time()
+        view = self._views.get(job_id) or progress.RunView(job_id=job_id, kind=job.kind)
+        while events := await state.events_since(job_id, view.last_seq, 5000):
+            view = progress.reduce_all(view, events, now)
+        self._views[job_id] = view
+        if job.status in FINISHED and not view.finished:
+            return progress.settle(view, job.status, job.finished_at or now, job.message)
+        return progress.at(view, now)
 
     async def events_since(self, job_id: str, seq: int, limit: int = 500) -> Sequence[Event]:
         """Stored events after `seq`, oldest first."""

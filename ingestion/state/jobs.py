@@ -103,12 +103,17 @@ class Jobs(StateConnection):
 
         return await self._write(create)
 
+    async def find_job(self, job_id: str) -> Job | None:
+        """The job as it is now, None when there is none."""
+        row = await self._read_one(GET, {"job": job_id})
+        return None if row is None else shown(_job(row))
+
     async def get_job(self, job_id: str) -> Job:
         """The job as it is now. Raises StateError when there is none."""
-        row = await self._read_one(GET, {"job": job_id})
-        if row is None:
+        job = await self.find_job(job_id)
+        if job is None:
             raise no_such_job(job_id)
-        return shown(_job(row))
+        return job
 
     async def list_jobs(self, limit: int = 100, before: int | None = None) -> list[Job]:
         """Newest first; `before` is the `ordinal` of the last job of the page before."""
