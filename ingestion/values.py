@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -121,7 +122,7 @@ def to_text(value: Any, type_name: str = "") -> str | None:
     if kind is bool:
         return "true" if value else "false"
     if kind is int:
-        return str(value)
+        return f"{value >> 32:X}/{value & 0xFFFFFFFF:X}" if type_name == "pg_lsn" else str(value)
     if isinstance(value, datetime):
         return _datetime(value)
     if isinstance(value, Decimal):
@@ -176,22 +177,48 @@ def printed(value: Any, type_name: str = "") -> str:
 
 def float8_text(value: float) -> str:
     """The shortest digits that give the value back, as PostgreSQL 12 and later print double precision."""
-    return _shortest(repr(value), 15)
+    text = repr(value)
+    if abs(value) >= 2**52 and math.isfinite(value):
+        # PostgreSQL never takes a decimal exactly between two floats, Python does if it rounds to this one.
+        below, above = math.nextafter(value, -math.inf), math.nextafter(value, math.inf)
+        digits = len(Decimal(text).as_tuple().digits)
+        while digits < 17 and not _is_inside(text, value, below, above):
+            digits += 1
+            text = f"{value:.{digits - 1}e}"
+    return _shortest(text, 15)
 
 
 def float4_text(value: float) -> str:
     """Likewise for real: the shortest digits that give the same 32-bit float back."""
     if not math.isfinite(value) or value == 0:
         return _shortest(repr(value), 6)
-    wanted = struct.pack(">f", value)
+    (bits,) = struct.unpack(">I", struct.pack(">f", value))
+    exact, nearer, farther = (
+        struct.unpack(">f", struct.pack(">I", b))[0] for b in (bits, bits - 1, bits + 1)
+    )
+    below, above = (nearer, farther) if value > 0 else (farther, nearer)
     for digits in range(1, 10):
-        text = f"{value:.{digits - 1}e}"
-        try:
-            if struct.pack(">f", float(text)) == wanted:
+        near = f"{exact:.{digits - 1}e}"
+        for text in (near, _one_up(near)):
+            # Above a power of two the gap is wider than below, so that the farther decimal may be the one.
+            if _is_inside(text, exact, below, above):
                 return _shortest(text, 6)
-        except OverflowError:
-            continue
-    return _shortest(repr(value), 6)
+    return _shortest(f"{exact:.8e}", 6)
+
+
+def _one_up(text: str) -> str:
+    """The decimal of as many digits that is next farther from zero."""
+    sign, digits, exponent = Decimal(text).as_tuple()
+    assert isinstance(exponent, int)
+    return str(Decimal((sign, tuple(map(int, str(int("".join(map(str, digits))) + 1))), exponent)))
+
+
+def _is_inside(text: str, value: float, below: float, above: float) -> bool:
+    """Whether a decimal lies nearer to `value` than to both its neighbours."""
+    number, exact = Fraction(text), Fraction(value)
+    low = (exact + Fraction(below)) / 2 if math.isfinite(below) else exact - (Fraction(above) - exact) / 2
+    high = (exact + Fraction(above)) / 2 if math.isfinite(above) else exact + (exact - Fraction(below)) / 2
+    return low < number < high
 
 
 def _shortest(text: str, fixed_below: int) -> str:
