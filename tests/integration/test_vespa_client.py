@@ -1,0 +1,144 @@
+"""Our Vespa client against the local endpoint: what is fed is found, counted, summed, visited and related."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from ingestion import document_ids, errors
+from ingestion.inspecting import needed_fields
+from ingestion.vespa import client, queries, visiting
+from ingestion.vespa.feeding import Feeder, Operation, Verdict
+
+
+@pytest.fixture
+async def session(vespa_url: str, namespace: str) -> AsyncIterator[client.VespaSession]:
+    async with client.VespaSession(client.build(vespa_url), namespace=namespace) as opened:
+        yield opened
+
+
+def record(table: str, key: str, digest: int = 1, **fields: Any) -> Operation:
+    seq = fields.pop("read_seq", 1)
+    doc_id = document_ids.doc_id(table, key)
+    content = {
+        "doc_id": doc_id,
+        "source_table": table,
+        "source_id": key,
+        "row_digest": digest,
+        "key_bucket": document_ids.key_bucket(key),
+        **fields,
+    }
+    return Operation("put", client.RECORD, doc_id, seq, content)
+
+
+async def test_an_older_reading_never_overwrites_a_newer_one(session: client.VespaSession) -> None:
+    feeder = Feeder(session)
+    new, old = record("rfis", "1", read_seq=9, content_text="new"), record("rfis", "1", read_seq=8)
+    assert [o.verdict for o in await feeder.feed([new])] == [Verdict.ACCEPTED]
+    assert [o.verdict for o in await feeder.feed([old])] == [Verdict.SUPERSEDED]
+    removed = Operation("remove", client.RECORD, "rfis:1", 8)
+    assert [o.verdict for o in await feeder.feed([removed])] == [Verdict.SUPERSEDED]
+    stored = await session.document(client.RECORD, "rfis:1")
+    assert stored is not None
+    assert (stored["content_text"], stored["read_seq"]) == ("new", 9)
+    assert await queries.largest_read_seq(session) == 9
+
+
+async def test_sums_and_visits_give_what_was_fed_and_nothing_of_another_namespace(
+    session: client.VespaSession, vespa_url: str
+) -> None:
+    feeder = Feeder(session)
+    keys = [str(2**49 + i) for i in range(300)]
+    await feeder.feed([record("photos", key, digest=int(key) * 31 - 2**60) for key in keys])
+    await feeder.feed([record("rfis", key) for key in keys[:5]])
+    async with client.VespaSession(client.build(vespa_url), namespace=session.namespace + "b") as other:
+        await Feeder(other).feed([record("photos", "7")])
+    expected: dict[int, tuple[int, int]] = {}
+    for key in keys:
+        count, xor = expected.get(document_ids.key_bucket(key), (0, 0))
+        expected[document_ids.key_bucket(key)] = (count + 1, xor ^ (int(key) * 31 - 2**60))
+    sums = await queries.bucket_sums(session, "photos")
+    assert {bucket: (s.count, s.xor) for bucket, s in sums.items()} == expected
+    assert await queries.counts_by_table(session) == {"photos": 300, "rfis": 5}
+    visited = [r async for page in visiting.records_of_table(session, "photos") for r in page]
+    assert sorted(r.key for r in visited) == keys
+    bucket = document_ids.key_bucket(keys[0])
+    some = [r async for page in visiting.records_of_table(session, "photos", bucket=bucket) for r in page]
+    assert {r.key for r in some} == {key for key in keys if document_ids.key_bucket(key) == bucket}
+
+
+async def test_relations_are_followed_both_ways(session: client.VespaSession) -> None:
+    link = {
+        "relation": "project",
+        "target_table": "projects",
+        "target_id": "7",
+        "source_column": "project_id",
+    }
+    await Feeder(session).feed(
+        [
+            record("projects", "7", metadata={"name": "Bridge"}),
+            record("rfis", "1", relationships=[link, {**link, "target_id": "8"}], metadata={"title": "Why?"}),
+        ]
+    )
+    fields = await session.document(client.RECORD, "rfis:1")
+    assert fields is not None
+    outgoing = await queries.related(session, "rfis:1", fields)
+    assert [(r.direction, r.doc_id, r.exists, r.title) for r in outgoing] == [
+        ("out", "projects:7", True, "Bridge"),
+        ("out", "projects:8", False, ""),
+    ]
+    project = await session.document(client.RECORD, "projects:7")
+    assert project is not None
+    incoming = await queries.related(session, "projects:7", project)
+    assert [(r.direction, r.relation, r.doc_id, r.title) for r in incoming] == [
+        ("in", "project", "rfis:1", "Why?")
+    ]
+
+
+async def test_search_ranks_filters_and_shows_where_it_matched(session: client.VespaSession) -> None:
+    text = "Fire damper at grid line C is missing"
+    await Feeder(session).feed(
+        [
+            record("rfis", "1", content_text=text, project_id=2**49 + 1),
+            record("rfis", "2", content_text="damper " + "filler " * 50, project_id=5),
+            record("photos", "3", content_text="unrelated"),
+        ]
+    )
+    page = await queries.search(session, "fire damper")
+    assert [hit.doc_id for hit in page.hits] == ["rfis:1", "rfis:2"]
+    assert "Fire damper" in page.hits[0].snippet
+    assert [h.doc_id for h in (await queries.search(session, "damper", project=5)).hits] == ["rfis:2"]
+    big = await queries.search(session, "damper", project=2**49 + 1, table="rfis")
+    assert [h.doc_id for h in big.hits] == ["rfis:1"]
+    assert (await queries.search(session, 'no"such\\word')).hits == ()
+    assert {h.doc_id for h in (await queries.search(session, "")).hits} == {"rfis:1", "rfis:2", "photos:3"}
+
+
+async def test_missing_fields_are_named_and_none_is_missing_of_our_own_package(
+    session: client.VespaSession,
+) -> None:
+    assert await session.missing_fields(needed_fields()) == []
+    lacking = {client.RECORD: ["doc_id", "no_such_field"], "no_such_type": ["x"]}
+    assert await session.missing_fields(lacking) == ["procore_record.no_such_field", "no_such_type"]
+
+
+async def test_a_document_that_is_not_there_is_none(session: client.VespaSession) -> None:
+    assert await session.document(client.RECORD, "rfis:nothing") is None
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "localhost:8080", "http://", ""])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(errors.SettingsError, match="http"):
+        client.build(url)
+
+
+async def test_names_with_quotes_and_blanks_stay_apart(session: client.VespaSession) -> None:
+    names = ['odd "table"', "odd \\table", "Odd", "odd"]
+    await Feeder(session).feed([record(name, "1") for name in names])
+    for name in names:
+        found = [r async for page in visiting.records_of_table(session, name) for r in page]
+        assert [r.table for r in found] == [name]
+        sums = await queries.bucket_sums(session, name)
+        assert sum(s.count for s in sums.values()) == 1
