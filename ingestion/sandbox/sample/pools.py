@@ -277,13 +277,21 @@ def _prose(random: Random, sentences: list[str], quantile: float) -> str:
     length = _length(quantile)
     if length < 60:
         words = f"{random.choice(_THINGS)} {random.choice(_PLACES)} {random.choice(_CATEGORY).lower()} work"
-        return words[: max(3, length)].strip().capitalize()
+        return _whole_words(words, length).capitalize()
     parts, size = [], 0
     while size < length:
         part = random.choice(sentences)
         parts.append(part)
         size += len(part) + 1
-    return "\n".join(parts)[:length].strip() if length > 400 else " ".join(parts)[:length].strip()
+    return _whole_words(("\n" if length > 400 else " ").join(parts), length)
+
+
+def _whole_words(text: str, length: int) -> str:
+    """The text's beginning of about that length, in whole words; one at least."""
+    if len(text) <= length:
+        return text
+    end = text.rfind(" ", 0, length + 1)
+    return text[:end] if end > 0 else text.partition(" ")[0]
 
 
 def _length(quantile: float) -> int:
