@@ -147,7 +147,9 @@ def _by_content(column: Column, look: Look, named: FileReferenceColumn | None) -
         return FileReferenceColumn(
             column.name, FileReferenceType.JSONB_S3_MAP, _with(named, pattern), confidence=0.95
         )
-    urls = look.file_urls + look.signed_urls
+    # A webhook's address may carry a token, and a page a signature: neither is a file.
+    page = bool({singular(w) for w in split_words(column.name)} & _PAGE_WORDS)
+    urls = look.file_urls + (0 if page else look.signed_urls)
     if look.keys > urls and (named is not None or look.keys >= 0.9 * look.sampled):
         pattern = f"paths of files in {look.keys / look.sampled:.0%} of the values"
         return FileReferenceColumn(column.name, FileReferenceType.S3_KEY, _with(named, pattern))
@@ -177,6 +179,8 @@ def companions(table: Table, column: Column) -> dict[str, str]:
             if name:
                 found[member] = name
                 break
+    if found and "filename" not in found and "name" in names and _is_main(table, column):
+        found["filename"] = names["name"]
     return found
 
 

@@ -49,12 +49,14 @@ class Sample:
     """Distinct values of a column as text (up to MOST_VALUES, an even choice), and whether any repeats."""
 
     values: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    """How many sampled rows hold each of `values`."""
     filled: int = 0
     distinct: int = 0
 
     @property
     def unique(self) -> bool | None:
-        return None if self.filled < 10 else self.distinct == self.filled
+        return None if self.filled < 50 else self.distinct == self.filled
 
 
 @dataclass(slots=True)
@@ -173,17 +175,22 @@ async def _sample(
             f" TABLESAMPLE SYSTEM ({min(100.0, 150.0 * _SAMPLE_ROWS / table.row_count):.4f}) REPEATABLE (1)"
         )
     outputs = ", ".join(
-        f"ARRAY(SELECT c{i} FROM s WHERE c{i} IS NOT NULL GROUP BY c{i} ORDER BY md5(c{i}) LIMIT {MOST_VALUES})"
-        f" AS v{i}, (SELECT count(c{i}) FROM s) AS n{i}, (SELECT count(DISTINCT c{i}) FROM s) AS d{i}"
+        f"ARRAY(SELECT v FROM d{i}) AS v{i}, ARRAY(SELECT n FROM d{i})::int8[] AS r{i},"
+        f" (SELECT count(c{i}) FROM s) AS n{i}, (SELECT count(DISTINCT c{i}) FROM s) AS u{i}"
+        for i in range(len(columns))
+    )
+    distinct = ", ".join(
+        f"d{i} AS MATERIALIZED (SELECT c{i} AS v, count(*) AS n FROM s WHERE c{i} IS NOT NULL GROUP BY c{i}"
+        f" ORDER BY md5(c{i}) LIMIT {MOST_VALUES})"
         for i in range(len(columns))
     )
     query = (
-        f"WITH s AS MATERIALIZED (SELECT {picked} FROM {table_ref(table)}{part} LIMIT {_SAMPLE_ROWS})"
+        f"WITH s AS MATERIALIZED (SELECT {picked} FROM {table_ref(table)}{part} LIMIT {_SAMPLE_ROWS}), {distinct}"
         f" SELECT {outputs}"
     )
     (row,) = await limited.fetch(db, query, timeout_s=_QUERY_LIMIT_S)
     return {
-        (table.name, c.name): Sample(list(row[f"v{i}"]), row[f"n{i}"], row[f"d{i}"])
+        (table.name, c.name): Sample(list(row[f"v{i}"]), list(row[f"r{i}"]), row[f"n{i}"], row[f"u{i}"])
         for i, c in enumerate(columns)
     }
 
@@ -222,6 +229,8 @@ async def _ask(
             target_unique=unique,
             reach=_reach(values, known),
             source_unique=sample.unique,
+            rows=sum(sample.rows[:most]),
+            rows_found=sum(n for v, n in zip(values, sample.rows, strict=False) if v in there),
         )
 
 
@@ -281,7 +290,7 @@ async def _ask_blindly(
     for target, sources in asked.items():
         for source in sources:
             found = evidence.pairs.get((*source, *target))
-            if found is None or found.found < 0.8 * found.sampled or found.chance > 0.3:
+            if found is None or found.share < 0.8 or found.chance > 0.3:
                 evidence.pairs.pop((*source, *target), None)
                 continue
             why = "its values are keys there, though no name says so"
@@ -291,7 +300,7 @@ async def _ask_blindly(
 def _is_settled(source: tuple[str, str], evidence: Evidence) -> bool:
     """Whether a table that the name suggests also holds nearly all values, beyond chance."""
     return any(
-        found.found >= 0.95 * found.sampled and found.chance < 0.3
+        found.share >= 0.9 and found.chance < 0.3
         for pair, found in evidence.pairs.items()
         if pair[:2] == source and found.sampled
     )
@@ -327,12 +336,11 @@ def _density(number: int, figures: KeyFigures) -> float:
         return 0.0
     place = min(max(bisect.bisect_right(steps, number), 1), len(steps) - 1)
     low, high = place - 1, place
-    # A run of equal quantiles is a repeated value; widen until the interval has a length.
-    while low > 0 and steps[low] == steps[high]:
-        low -= 1
-    width = steps[high] - steps[low] + 1
-    share = (high - low) / (len(steps) - 1)
-    return min(1.0, share * figures.distinct / width)
+    # Wide enough to hold a few keys: a single step of a small table holds less than one.
+    while (low > 0 or high < len(steps) - 1) and (high - low) * figures.distinct < 3 * (len(steps) - 1):
+        low, high = max(0, low - 1), min(len(steps) - 1, high + 1)
+    keys_there = (high - low) / (len(steps) - 1) * figures.distinct + 1
+    return min(1.0, keys_there / (steps[high] - steps[low] + 1))
 
 
 def _reach(values: Sequence[str], figures: KeyFigures | None) -> float | None:

@@ -40,6 +40,8 @@ class ParsedName:
     stem: tuple[str, ...]
     key_word: str = ""
     """The word that marks it as an identifier (`id`, `code`), empty if none does."""
+    words: tuple[str, ...] = ()
+    """The stem as it is written."""
 
     @property
     def strong(self) -> bool:
@@ -117,7 +119,7 @@ def parse_column(name: str, prefix: str = "") -> ParsedName:
         parts.pop()
     if len(parts) > 1 and len(parts[-1]) > 1 and parts[-1][-1].isdigit():
         parts[-1] = parts[-1].rstrip("0123456789")
-    return ParsedName(tuple(words.singular(p) for p in parts), key_word)
+    return ParsedName(tuple(words.singular(p) for p in parts), key_word, tuple(parts))
 
 
 class Vocabulary:
@@ -182,6 +184,7 @@ class Vocabulary:
         }
         proven = table.key_columns[0] if table.key_basis == "proven_id" and table.key_columns else None
         found: list[Key] = []
+        weak: set[str] = set()
         for position, column in enumerate(table.columns):
             if type_family(column) in ("bool",) or column.type_category in (
                 "time",
@@ -201,7 +204,7 @@ class Vocabulary:
                 if own and parsed.key_word:
                     likely, composite = 0.9, tuple(primary)
             elif column.name in singles or column.name == proven:
-                likely = 0.9 if not primary else 0.6
+                likely = 0.96 if generic and not primary else 0.9 if not primary else 0.6
             elif primary and len(primary) == 1:
                 likely = 0.0
             elif (column.default_value or "").startswith("nextval(") or column.identity:
@@ -218,13 +221,14 @@ class Vocabulary:
                 likely = 0.5
             elif parsed.strong and not column.is_nullable and not primary:
                 likely = 0.2
+                weak.add(column.name)
             likely = self._by_values(table.name, column.name, likely) if not declared else likely
             if likely and not declared and not own and self.names_other_table(parsed.stem, entry):
                 likely *= 0.3 if column.name in singles or column.name == proven else 0.0
             if likely:
                 found.append(Key(column, parsed.stem, likely, generic, declared, composite))
         found.sort(key=lambda k: -k.likely)
-        entry.keys = [k for k in found if k.likely > 0.5 or found[0].likely < 0.9]
+        entry.keys = _without_rivals(found, weak, singles)
 
     def _by_values(self, table: str, column: str, likely: float) -> float:
         """What the column's values make of the chance that it is a key."""
@@ -296,6 +300,19 @@ class Vocabulary:
         self.people.sort(key=lambda pair: -pair[1])
 
 
+def _without_rivals(found: list[Key], weak: set[str], singles: set[str]) -> list[Key]:
+    """Drop what only might be a key beside a better one: `event_id` in `processed_events`, which has an `id`."""
+    if not found:
+        return found
+    best = found[0]
+    if any(k.likely >= 0.5 for k in found if k.column.name not in weak):
+        found = [k for k in found if k.column.name not in weak]
+    if best.likely < 0.9:
+        return found
+    sure = best.declared or best.generic
+    return [k for k in found if k is best or k.column.name in singles or (k.likely > 0.5 and not sure)]
+
+
 def _shared_prefixes(tables: Sequence[Table]) -> set[str]:
     """First words that nearly all tables of the database have; they tell nothing apart (`wp`, `app`)."""
     firsts = Counter(parts[0] for t in tables if len(parts := words.stems(t.relname or t.name)) > 1)
@@ -322,5 +339,5 @@ def _split_compact(name: str, parsed: ParsedName, ends: set[str]) -> ParsedName:
         if lowered.endswith(suffix) and len(lowered) - len(suffix) >= 3:
             rest = words.singular(lowered[: -len(suffix)])
             if any(rest[i:] in ends for i in range(len(rest) - 2)):
-                return ParsedName((rest,), suffix)
+                return ParsedName((rest,), suffix, (lowered[: -len(suffix)],))
     return parsed

@@ -25,6 +25,12 @@ _MAX_ABBREVIATION_PAIRS = 2_000_000
 _FAMILY_SCORE = 0.985
 """Score of a table that begins with the same words as the source: `current_node_tags` → `current_nodes`."""
 
+_AGENT_PREPOSITIONS = frozenset({"by", "via", "through", "from", "with", "to"})
+_CONTAINERS = words.stem_set(
+    "base catalog data detail entry file header info item list log main map master name object record set title"
+)
+"""Words that add nothing to what a table's name begins with."""
+
 _LEAST_LIKELY = 0.3
 """Columns that are less likely a key of their table are no targets."""
 
@@ -121,8 +127,9 @@ class NameMatcher:
         found += self._by_same_key(ask)
         if any(m.score >= _FAMILY_SCORE * 0.98 for m in found):
             # The nearer relative wins: what only fits by name is kept for the values to judge.
-            found = [m if m.score >= _FAMILY_SCORE * 0.98 else replace(m, score=m.score * 0.9) for m in found]
+            found = [m if m.score >= _FAMILY_SCORE * 0.98 else replace(m, score=m.score * 0.7) for m in found]
         found += self._by_self(ask)
+        found += self._by_agent(ask)
         if max((m.score for m in found), default=0.0) < 0.85:
             found += self._by_role(ask)
         if max((m.score for m in found), default=0.0) < 0.5 and ask.parsed.key_word:
@@ -201,7 +208,9 @@ class NameMatcher:
         shortest = min((len(e.words) for e in begun), default=0)
         leaders = [e for e in begun if len(e.words) == shortest]
         for target in begun:
-            score = 0.35 if target not in leaders else 0.72 if len(leaders) == 1 else 0.45
+            # `gpx_id` is one of the `gpx_files`, but `company_id` is none of the `company_users`.
+            plain = all(word in _CONTAINERS for word in target.words[len(stem) :])
+            score = 0.35 if target not in leaders else 0.72 if plain and len(leaders) == 1 else 0.45
             yield from self._match(ask, target, score, f"{target.table.name} begins with it")
 
     def _by_same_key(self, ask: _Ask) -> Iterator[NameMatch]:
@@ -250,6 +259,16 @@ class NameMatcher:
             score = role * (0.65 + 0.35 * weight) if weight == top else role * weight * weight / top * 0.6
             why = f"it is a person's role, and {target.table.name} holds people"
             yield from self._match(ask, target, score, why)
+
+    def _by_agent(self, ask: _Ask) -> Iterator[NameMatch]:
+        """`ship_via`, `supplied_by`: a verb and a preposition, and a table of those who do it."""
+        stem = ask.stem
+        if len(stem) < 2 or stem[-1] not in _AGENT_PREPOSITIONS:
+            return
+        for agent in words.agents(stem[-2]):
+            for alias, target, weight in self._words.by_last.get(agent, ()):
+                score = 0.9 * weight * (0.9 if len(alias) > 1 else 1.0)
+                yield from self._match(ask, target, score, f"{target.table.name} are those who {stem[-2]}")
 
     def _by_compact_suffix(self, ask: _Ask) -> Iterator[NameMatch]:
         """Names run together: `billtoaddress` ends like `address`, `territory` is the end of `salesterritory`."""

@@ -120,14 +120,15 @@ def abbreviates(short: str, word: str) -> float:
     return 0.0
 
 
-PEOPLE_TABLES: dict[str, float] = {
+_PEOPLE = {
     "user": 1.0, "person": 0.9, "employee": 0.85, "staff": 0.8, "member": 0.75, "account": 0.65,
-    "worker": 0.7, "personnel": 0.7, "profil": 0.5, "usr": 0.9, "party": 0.5, "partner": 0.4,
+    "worker": 0.7, "personnel": 0.7, "profile": 0.5, "usr": 0.9, "party": 0.5, "partner": 0.4,
     "contact": 0.4, "participant": 0.4, "agent": 0.45, "login": 0.6, "operator": 0.4, "admin": 0.4,
 }  # fmt: skip
+PEOPLE_TABLES: dict[str, float] = {singular(word): weight for word, weight in _PEOPLE.items()}
 """Last word (stem) of tables of people → how readily an unnamed person lives there."""
 
-STAFF_TABLES = frozenset({"employee", "staff", "worker", "personnel"})
+STAFF_TABLES = frozenset(map(singular, ("employee", "staff", "worker", "personnel")))
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -170,6 +171,24 @@ HIERARCHY_ROLES = stem_set(
     "boss head lead leader manager mentor report reports reportsto superior supervisor"
 )
 """In a table of people these point to another row of the same table."""
+
+
+def agents(verb: str) -> tuple[str, ...]:
+    """Stems of the nouns for who does it: `ship`, `shipped` → shipper; `supply` → supplier; `drive` → driver."""
+    bases = {verb}
+    if verb.endswith("ed"):
+        bases |= {verb[:-2], verb[:-1], verb[:-3] if len(verb) > 4 and verb[-3] == verb[-4] else verb[:-2]}
+    bases |= {base[:-1] for base in tuple(bases) if base.endswith("e")}
+    found = set()
+    for base in bases:
+        if len(base) < 3:
+            continue
+        ends = [base, base + base[-1]] if base[-1] not in "aeiouy" else [base]
+        if base.endswith("y"):
+            ends.append(base[:-1] + "i")
+        found |= {singular(end + suffix) for end in ends for suffix in ("er", "or")}
+    return tuple(sorted(found))
+
 
 PASSIVE = re.compile(
     r"(ed|en|ne|wn|de|id|nt|ld|pt|ut|lt|rt|lost|run|read|sold|made|done|found|bought|held|set|built|kept)$"

@@ -41,6 +41,7 @@ class PairEvidence:
 
     `chance` is the share of values that would be found if the column held unrelated values of its own range.
     `reach` is the largest value as a share of the largest key, None for keys that are no numbers.
+    `rows`/`rows_found` weigh the values by the rows that hold them.
     `scope_checked`/`scope_agreed`: rows whose project, company or the like could be compared with the target's.
     """
 
@@ -55,10 +56,25 @@ class PairEvidence:
     scope_agreed: int = 0
     source_unique: bool | None = None
     type_value: str | None = None
+    rows: int = 0
+    rows_found: int = 0
 
     @property
     def orphan_share(self) -> float | None:
+        """Share of the rows with a sampled value whose value no row of the target has."""
+        if self.rows:
+            return (self.rows - self.rows_found) / self.rows
         return None if not self.sampled else (self.sampled - self.found) / self.sampled
+
+    @property
+    def share(self) -> float:
+        """Share found: of the distinct values, or midway to that of the rows where the strays are rare.
+
+        A column of thirty projects and thirty stray numbers in ten thousand rows is a clean reference.
+        """
+        distinct = self.found / self.sampled if self.sampled else 0.0
+        by_rows = self.rows_found / self.rows if self.rows else distinct
+        return max(distinct, (distinct + by_rows) / 2)
 
 
 @dataclass(slots=True)
@@ -216,8 +232,8 @@ def weigh(found: PairEvidence) -> tuple[float, list[str]]:
     said = []
     if not found.target_rows:
         return -3.0, [f"values: {found.sampled:,} distinct ones, but the target has no rows"]
-    scale = min(1.0, _MOST_VALUES / found.sampled)
-    hits, misses = found.found * scale, (found.sampled - found.found) * scale
+    count = min(found.sampled, _MOST_VALUES)
+    hits, misses = found.share * count, (1 - found.share) * count
     chance = min(max(found.chance, 1e-6), 0.9999)
     as_reference = math.log(
         sum(
@@ -227,12 +243,14 @@ def weigh(found: PairEvidence) -> tuple[float, list[str]]:
     )
     as_chance = hits * math.log(chance) + misses * math.log1p(-chance)
     gain = as_reference - as_chance
-    if found.found * 2 < found.sampled and found.sampled >= 5:
-        gain = min(gain, -2.0) - 3.0 * (1 - found.found / found.sampled)
-    said.append(f"values: {found.found:,} of {found.sampled:,} distinct sampled ones exist there")
+    if found.share < 0.5 and found.sampled >= 5:
+        gain = min(gain, -2.0) - 3.0 * (1 - found.share)
+    orphans = found.orphan_share or 0.0
+    rows = f", {orphans:.1%} of the rows are orphans" if found.rows and orphans else ""
+    said.append(f"values: {found.found:,} of {found.sampled:,} distinct sampled ones exist there{rows}")
     if chance >= 0.5:
         said.append(f"by chance alone {chance:.0%} would, so this proves little")
-    elif found.found * 2 >= found.sampled:
+    elif found.share >= 0.5:
         said.append("by chance hardly any would" if chance < 0.01 else f"by chance {chance:.0%} would")
     if found.reach is not None and chance >= 0.5 and found.sampled >= 8:
         if found.reach < 0.1:
@@ -254,19 +272,16 @@ def weigh(found: PairEvidence) -> tuple[float, list[str]]:
 
 
 def _external_reason(table: Table, column: Column, options: list[_Option], matcher: NameMatcher) -> str:
-    stem = " ".join(matcher.parsed(table.name, column.name).stem)
-    tested = [o for o in options if o.evidence and o.evidence.sampled]
-    if tested:
-        best = max(tested, key=lambda o: o.evidence.found if o.evidence else 0)
-        assert best.evidence is not None
-        return (
-            f"of {best.evidence.sampled:,} sampled values {best.evidence.found:,} are keys of "
-            f"{best.match.table}, the nearest by name"
-        )
     typed = matcher.polymorphic_type(table, column)
     if typed is not None:
-        return f"{typed.name} says which kind of thing it identifies, and no table of this database fits"
-    return f"no table is called like {stem!r}"
+        return f"{typed.name} says which kind of thing it names, and no table of this database fits"
+    tested = [o.evidence for o in options if o.evidence and o.evidence.sampled]
+    named = " ".join(matcher.parsed(table.name, column.name).words)
+    near = [o.match.table for o in options if o.match.score >= 0.3]
+    if tested and near:
+        count = max(e.sampled for e in tested)
+        return f"its {count:,} sampled values are not keys of {' or '.join(near[:3])}, the nearest by name"
+    return f"no table is called like {named!r}"
 
 
 def _add_composite_members(
