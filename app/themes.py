@@ -120,7 +120,8 @@ class Tones:
     """Background of the row under the cursor, in the focused list."""
     cursor_idle: Style
     marked: Style
-    badge: Style
+    brand: Style
+    tab: Style
     flagged: Style
     """The offending cell in a record: background and weight."""
 
@@ -172,6 +173,11 @@ def _build(app: App[object]) -> Tones:
         cursor=Style(reverse=True) if plain else back("cursor", "boost"),
         cursor_idle=Style(underline=True) if plain else back("cursor-idle", "panel"),
         marked=Style(bold=True) if plain else back("marked", "panel"),
-        badge=Style(reverse=True) if plain else back("panel", "panel"),
+        brand=Style(bold=True, reverse=True)
+        if plain
+        else back("primary", "primary", bold=True) + Style(color=fore("background", "background").color),
+        tab=Style(bold=True, reverse=True)
+        if plain
+        else back("boost", "boost", bold=True) + Style(color=fore("primary", "primary").color),
         flagged=Style(reverse=True, bold=True) if plain else back("marked", "panel", bold=True),
     )

@@ -1,0 +1,161 @@
+"""What the Run screen says about a job: pure functions from the view to cells and lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app import formatting
+from app.formatting import Glyphs
+from app.widgets.ink import Ink, Run, bar_runs
+from app.widgets.row_list import ListColumn
+
+if TYPE_CHECKING:
+    from ingestion.progress import RunView, TableView
+
+SORTS = ("matters", "name", "failures", "rate")
+
+BOARD_COLUMNS = (
+    ListColumn("state", "State", 11),
+    ListColumn("name", "Table", flex=2, minimum=16, maximum=40),
+    ListColumn("bar", "", flex=1, minimum=8, maximum=30),
+    ListColumn("share", "%", 4, right=True, drop=6),
+    ListColumn("done", "Done / total", 17, right=True),
+    ListColumn("rate", "Rate", 8, right=True, drop=2),
+    ListColumn("eta", "Left", 7, right=True, drop=3),
+    ListColumn("failed", "Failed", 6, right=True),
+    ListColumn("skipped", "Skipped", 7, right=True, drop=5),
+    ListColumn("warned", "Warned", 6, right=True, drop=7),
+    ListColumn("files", "Files", 6, right=True, drop=4),
+)
+
+
+def is_problem(table: TableView) -> bool:
+    """Whether somebody should look at this table."""
+    return bool(table.counts.failed or table.counts.warned or table.files.failed) or table.state == "failed"
+
+
+def sorted_tables(view: RunView, order: str) -> list[TableView]:
+    """The tables in one of the orders of `SORTS`."""
+    if order == "name":
+        return sorted(view.tables.values(), key=lambda t: t.table)
+    if order == "failures":
+        return sorted(view.tables.values(), key=lambda t: (-t.counts.failed - t.files.failed, t.table))
+    if order == "rate":
+        return sorted(view.tables.values(), key=lambda t: (-t.rate_per_s, t.order))
+    return view.sorted_tables()
+
+
+def board_cells(table: TableView, column: str, width: int, glyphs: Glyphs) -> Ink:
+    mark = formatting.state_mark(table.state, glyphs)
+    over = table.state in {"completed", "partial", "skipped", "failed", "cancelled"}
+    if column == "state":
+        return [(f"{mark.glyph} ", mark.tone), (mark.word, mark.tone if mark.tone != "good" else "muted")]
+    if column == "name":
+        name = formatting.one_line(table.table, unicode=glyphs.unicode)
+        if table.message:
+            return [(name, ""), (f"  {formatting.one_line(table.message, unicode=glyphs.unicode)}", "faint")]
+        return (name, "strong" if table.state in {"running", "paused"} else "muted" if over else "")
+    if column == "bar":
+        if table.state == "skipped":
+            return ""
+        tone = {"completed": "good", "partial": "warn"}.get(table.state, mark.tone)
+        return bar_runs(table.share, width, tone if tone != "muted" else "faint", glyphs)
+    if column == "share":
+        return (formatting.percent(table.share, glyphs=glyphs), "muted")
+    if column == "done":
+        total = formatting.count(table.total, exact=table.exact, glyphs=glyphs)
+        if over and table.counts.read == table.total:
+            return (total, "muted")
+        read: Run = (formatting.count(table.counts.read), "" if table.counts.read else "faint")
+        return [read, (" / ", "faint"), (total, "muted")]
+    if column == "rate":
+        return (formatting.rate(table.rate_per_s, glyphs=glyphs), "faint" if over else "info")
+    if column == "eta":
+        if over or table.state == "pending":
+            return ""
+        return (formatting.eta(table.eta_s, exact=table.exact, glyphs=glyphs), "muted")
+    return _count_cell(table, column, glyphs)
+
+
+def _count_cell(table: TableView, column: str, glyphs: Glyphs) -> Ink:
+    counts, files = table.counts, table.files
+    if column == "files":
+        if files.failed:
+            return (f"{glyphs.bad}{formatting.short_count(files.failed)}", "bad")
+        return (formatting.short_count(files.downloaded) if files.found else "", "muted")
+    number = {"failed": counts.failed, "skipped": counts.skipped, "warned": counts.warned}[column]
+    if not number:
+        return (glyphs.dot, "faint")
+    text = formatting.short_count(number)
+    return (text, {"failed": "bad", "warned": "warn"}.get(column, "muted"))
+
+
+def times(view: RunView, now: float) -> str:
+    """Since when, and how long it worked."""
+    if view.started_at is None:
+        return "not started yet"
+    return f"started {formatting.moment(view.started_at)}, worked {formatting.duration(view.worked_s)}"
+
+
+def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") -> list[Ink]:
+    """State and bar; rates and what is left; counts and files."""
+    mark = formatting.state_mark(view.status, glyphs)
+    counts, files = view.counts, view.files
+    share = view.share
+    left = (
+        f"  {formatting.eta(view.eta_s, exact=view.exact, glyphs=glyphs)} left"
+        if view.eta_s is not None
+        else ""
+    )
+    head: list[Run] = [
+        (f"{mark.glyph} {mark.word} ", mark.tone),
+        (f"{view.kind} ", "muted"),
+        (f"{formatting.percent(share, glyphs=glyphs):>4}  ", "strong"),
+    ]
+    tail: list[Run] = [
+        (f"  {formatting.count(counts.read)}", "strong"),
+        (f" of {formatting.count(view.expected, exact=view.exact, glyphs=glyphs)} rows", "muted"),
+        (f"  {formatting.rate(view.rate_per_s, glyphs=glyphs)}", "info" if not view.finished else "muted"),
+        (left, "muted"),
+    ]
+    used = sum(len(text) for text, _ in (*head, *tail))
+    tone = "good" if view.status == "completed" else mark.tone
+    bar = bar_runs(share, max(6, width - used), tone, glyphs)
+    second: list[Run] = [
+        (formatting.count(counts.indexed), "good"), (" indexed   ", "muted"),
+        (formatting.count(counts.failed), "bad" if counts.failed else "muted"), (" failed   ", "muted"),
+        (formatting.count(counts.skipped), "muted"), (" skipped   ", "muted"),
+        (formatting.count(counts.warned), "warn" if counts.warned else "muted"), (" warned", "muted"),
+    ]  # fmt: skip
+    if counts.deleted:
+        second += [(f"   {formatting.count(counts.deleted)} deleted", "muted")]
+    if files.found:
+        second += [
+            ("   files ", "muted"), (formatting.count(files.downloaded), "info"),
+            (f" of {formatting.count(files.found)}", "muted"),
+            (f", {formatting.count(files.failed)} failed" if files.failed else "", "bad"),
+            (f", {formatting.size(files.size_bytes)}" if files.size_bytes else "", "faint"),
+        ]  # fmt: skip
+    lines: list[Ink] = [[*head, *bar, *tail], second]
+    note = _note(view, glyphs, trouble)
+    # On short screens there are two lines only: what needs attention goes before what is usual.
+    lines.append(note)
+    return lines
+
+
+def _note(view: RunView, glyphs: Glyphs, trouble: str) -> Ink:
+    if trouble:
+        return (f"{glyphs.warn} the state cannot be read just now: {formatting.redacted(trouble)}", "warn")
+    for backoff in view.backoffs.values():
+        wait = formatting.duration(backoff.wait_s)
+        reason = formatting.one_line(backoff.reason, unicode=glyphs.unicode)
+        return (f"{glyphs.warn} {backoff.service} asks us to wait {wait}: {reason}", "warn")
+    if view.message:
+        return (formatting.one_line(view.message, unicode=glyphs.unicode), "muted")
+    if view.finished:
+        return [
+            ("v", "key"), (" verifies  ", "muted"), ("w", "key"), (" saves the report  ", "muted"),
+            *([("f", "key"), (" shows a table's failures", "muted")] if view.counts.failed else []),
+        ]  # fmt: skip
+    running = [t.table for t in view.tables.values() if t.state == "running"]
+    return [(f"reading {', '.join(running[:4])}" if running else "", "faint")]
