@@ -1,0 +1,110 @@
+"""The child process that opens untrusted files: one JSON line in, one JSON line out, until its input ends.
+
+It runs alone (`python -I`, no module of ours, no environment to speak of), with its memory bounded and
+writing forbidden, so that a hostile file can at worst end this process. Places and owners' names in EXIF are
+never read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+MOST_PAGES = 300
+MOST_CHARACTERS = 300_000
+_TAKEN, _TAKEN_ZONE, _CHANGED, _ORIENTATION, _EXIF = 0x9003, 0x9011, 0x0132, 0x0112, 0x8769
+_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_ZONE = re.compile(r"([+-])(\d\d):(\d\d)")
+
+
+def limit(memory_bytes: int) -> None:
+    """No more memory than this, no core files, nothing written; as far as the platform can."""
+    import resource
+
+    for name, value in (("RLIMIT_AS", memory_bytes), ("RLIMIT_CORE", 0), ("RLIMIT_FSIZE", 0)):
+        with suppress(AttributeError, ValueError, OSError):
+            resource.setrlimit(getattr(resource, name), (value, value))
+
+
+def facts_of(path: str, kind: str, most_pixels: int) -> dict[str, Any]:
+    """What the file says of itself; raises whatever its parser raises."""
+    return _pdf(path) if kind == "pdf" else _image(path, most_pixels)
+
+
+def _image(path: str, most_pixels: int) -> dict[str, Any]:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the header alone is read; the bound is ours, below
+    with Image.open(path, formats=("JPEG", "PNG", "GIF", "TIFF", "MPO")) as image:
+        width, height = image.size
+        if width * height > most_pixels:
+            raise ValueError(f"{width} x {height} pixels are more than the limit")
+        exif: Any = {}
+        with suppress(Exception):
+            exif = image.getexif()
+        if exif.get(_ORIENTATION) in (5, 6, 7, 8):
+            width, height = height, width
+        return {"width": width, "height": height, "taken_at": _taken_at(exif)}
+
+
+def _taken_at(exif: Any) -> int | None:
+    """When a picture was taken, in epoch milliseconds; UTC unless the camera noted its zone."""
+    with suppress(Exception):
+        details = exif.get_ifd(_EXIF)
+        match = _DATE.match(str(details.get(_TAKEN) or exif.get(_CHANGED) or ""))
+        if match is None:
+            return None
+        zone = UTC
+        if offset := _ZONE.match(str(details.get(_TAKEN_ZONE) or "")):
+            minutes = int(offset[2]) * 60 + int(offset[3])
+            zone = timezone(timedelta(minutes=minutes if offset[1] == "+" else -minutes))
+        return int(datetime(*(int(n) for n in match.groups()), tzinfo=zone).timestamp() * 1000)  # type: ignore[arg-type,misc]
+    return None
+
+
+def _pdf(path: str) -> dict[str, Any]:
+    import pypdfium2
+
+    document = pypdfium2.PdfDocument(path)
+    try:
+        pages, room = len(document), MOST_CHARACTERS
+        texts: list[str] = []
+        for number in range(min(pages, MOST_PAGES)):
+            page = document[number]
+            text_page = page.get_textpage()
+            text = text_page.get_text_bounded()[:room]
+            text_page.close()
+            page.close()
+            texts.append(text)
+            room -= len(text)
+            if room <= 0:
+                break
+        return {"pages": pages, "text": "\n".join(texts).replace("\r\n", "\n").strip()}
+    finally:
+        document.close()
+
+
+def main() -> None:
+    """Serve requests `{"path", "kind"}`; answers are the facts, or `{"error"}`, or `{"missing"}`."""
+    memory_bytes, most_pixels = int(sys.argv[1]), int(sys.argv[2])
+    limit(memory_bytes)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = facts_of(request["path"], request["kind"], most_pixels)
+        except ImportError as error:
+            answer = {"missing": error.name or "a library"}
+        except MemoryError:
+            answer = {"error": "it needs more memory than is allowed"}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}".replace(request["path"], "the file")[:500]}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
