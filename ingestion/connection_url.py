@@ -105,6 +105,19 @@ def hosts(keywords: Mapping[str, str]) -> list[tuple[str, int]]:
     return [(name or default, _port(port)) for name, port in zip(names, ports, strict=True)]
 
 
+def seconds(name: str, text: str) -> float:
+    """The value of a keyword that counts seconds; 0 means no limit. Raises SettingsError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise errors.SettingsError(
+            f"{name} in the database URL is not a number of seconds", hint=f"{name}=30"
+        )
+    return seconds or 1e6
+
+
 def _parse_url(url: str) -> Keywords:
     rest = _URL.sub("", url, count=1)
     rest, _, query = rest.partition("?")

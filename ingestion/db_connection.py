@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from ingestion import connection_url, db_codecs, db_errors, db_tls, errors, server_info
-from ingestion.db_transaction import Held, LockedCursor, TransactionBlock
+from ingestion import connection_url, db_codecs, db_errors, db_tls, errors, raw_text, server_info
+from ingestion.db_transaction import Held, LockedCursor, TransactionBlock, is_gone
 from ingestion.server_info import ServerInfo
 from ingestion.version import __version__
 
@@ -108,7 +108,7 @@ class ConnectionConfig:
             ("statement_timeout", "statement_timeout_s"),
         ):
             if keyword in keywords:
-                more[name] = _seconds(keyword, keywords[keyword])
+                more[name] = connection_url.seconds(keyword, keywords[keyword])
         return cls(
             host=hosts[0][0],
             port=hosts[0][1],
@@ -168,7 +168,8 @@ class DatabaseConnection:
                 ssl=tls,
                 timeout=config.connect_timeout_s,
                 target_session_attrs=config.target_session_attrs,
-                min_size=1,
+                # None kept open in the background: a server that is away is asked when it is needed.
+                min_size=0,
                 max_size=max(1, config.pool_size),
                 # Through PgBouncer a named statement may be gone, or another client's, by the next query.
                 statement_cache_size=0,
@@ -177,10 +178,17 @@ class DatabaseConnection:
                 init=db_codecs.install,
             )
 
-        self._pool = await self._retrying(open_pool, only=_is_starting)
-        self._alive = True
-        async with self._pool.acquire() as connection:
-            self._raw_bytes = connection.get_settings().server_encoding == "SQL_ASCII"
+        async def open_and_ask() -> tuple[Any, str]:
+            pool = await open_pool()
+            try:
+                async with pool.acquire(timeout=config.connect_timeout_s) as connection:
+                    return pool, connection.get_settings().server_encoding
+            except BaseException:
+                pool.terminate()
+                raise
+
+        self._pool, encoding = await self._retrying(open_and_ask, only=_is_starting)
+        self._alive, self._raw_bytes = True, encoding == "SQL_ASCII"
         self._log.info("connected to %s", config.where)
 
     async def close(self) -> None:
@@ -272,7 +280,7 @@ class DatabaseConnection:
             while records := await cursor.fetch(max(1, wanted)):
                 rows: list[TextRow] = [tuple(record) for record in records]
                 if self._raw_bytes:
-                    rows = [tuple(map(_kept_bytes, row)) for row in rows]
+                    rows = [tuple(map(raw_text.kept_bytes, row)) for row in rows]
                 fetched = sum([len(cell) for row in rows for cell in row if cell])
                 batch += rows
                 size += fetched
@@ -444,11 +452,13 @@ class DatabaseConnection:
 
     def _rows(self, records: list[Any]) -> list[Row]:
         if self._raw_bytes:
-            return [{_decoded(k): _decoded(v) for k, v in record.items()} for record in records]
+            return [
+                {raw_text.decoded(k): raw_text.decoded(v) for k, v in record.items()} for record in records
+            ]
         return [dict(record) for record in records]
 
     def _wire(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(map(_encoded, args)) if self._raw_bytes else args
+        return tuple(map(raw_text.encoded, args)) if self._raw_bytes else args
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -459,7 +469,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 async def _roll_back(connection: Any) -> None:
-    if connection.is_closed():
+    if is_gone(connection):
         return
     try:
         await asyncio.wait_for(connection.execute("ROLLBACK"), _ROLLBACK_TIMEOUT_S)
@@ -479,39 +489,3 @@ def _sslmode(config: ConnectionConfig) -> str:
 def _is_starting(error: BaseException) -> bool:
     # At the first connect a refusal is the operator's wrong URL, not a restart: say so at once.
     return isinstance(error, asyncpg.CannotConnectNowError)
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise errors.SettingsError(
-            f"{name} in the database URL is not a number of seconds", hint=f"{name}=30"
-        )
-    return seconds or 1e6
-
-
-def _decoded(value: Any) -> Any:
-    """Text that came over as LATIN1: its bytes as UTF-8, broken ones as U+FFFD."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    return value
-
-
-def _kept_bytes(cell: str | None) -> str | None:
-    """Like `_decoded`, but a broken byte becomes a lone surrogate, so that its cell can be warned of."""
-    if cell is None or cell.isascii():
-        return cell
-    return cell.encode("latin-1").decode("utf-8", "surrogateescape")
-
-
-def _encoded(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("latin-1")
-    if isinstance(value, list | tuple):
-        return [_encoded(item) for item in value]
-    return value

@@ -26,6 +26,12 @@ DRIVER_ERRORS: tuple[type[BaseException], ...] = (
 
 # Connection lost, server stopping or starting, recovery conflict, deadlock, no free connection or memory.
 _TRANSIENT_CODES = ("08", "40001", "40P01", "53", "57P0", "25P03", "25P04", "72000")
+_CLOSED = (
+    "connection is closed",
+    "closed in the middle",
+    "connection was closed",
+    "released back to the pool",
+)
 _REFUSED_TLS = "rejected SSL upgrade"
 
 

@@ -9,6 +9,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
+
+def is_gone(connection: Any) -> bool:
+    """Whether a pool's connection is closed, or was taken back because it broke."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
 
 @dataclass(slots=True)
 class Held:
@@ -54,7 +64,7 @@ class TransactionBlock(AbstractAsyncContextManager[Any]):
             return bool(await self._entered.__aexit__(kind, error, trace))
         held.depth -= 1
         ending = "RELEASE SAVEPOINT" if kind is None else "ROLLBACK TO SAVEPOINT"
-        if not held.connection.is_closed():
+        if not is_gone(held.connection):
             async with held.lock, self._translated():
                 await held.connection.execute(f"{ending} {self._savepoint}")
         return None
