@@ -379,7 +379,12 @@ class _Parser:
                 ref = replace(ref, path=(*ref.path, key))
                 self.expect("}")
             elif self.accept("["):
-                ref = replace(ref, path=(*ref.path, int(_number(self.take()[1]))))
+                kind, index = self.take()
+                if kind != "number":
+                    raise self.failure(
+                        f"'{index or 'the end'}' is no array index; variables are not supported"
+                    )
+                ref = replace(ref, path=(*ref.path, int(_number(index))))
                 self.expect("]")
             elif self.accept("."):
                 member = self.take()[1]

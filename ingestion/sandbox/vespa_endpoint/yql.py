@@ -40,6 +40,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*\Z", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _COMPARISONS = ("=", "<", "<=", ">", ">=")
 # Annotations that never change which documents match; everything else must be known or refused.
@@ -87,8 +88,8 @@ class _Parser:
     def __init__(self, text: str, parameters: Mapping[str, Any], user: UserText) -> None:
         self.text, self.parameters, self.user = text, parameters, user
         self.tokens: list[tuple[str, str]] = []
-        position, end = 0, len(text.rstrip())
-        while position < end:
+        position = 0
+        while not _BLANK.match(text, position):
             match = _TOKEN.match(text, position)
             if match is None:
                 raise self.failure(f"unexpected '{text[position:].strip()[:20]}'")
