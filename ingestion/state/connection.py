@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
@@ -55,6 +54,7 @@ class StateConnection:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._lock_token = ""
+        self._closed = False
 
     @classmethod
     async def open(cls, path: Path, *, read_only: bool = False, clock: Clock = time.time) -> Self:
@@ -72,14 +72,16 @@ class StateConnection:
             except BaseException:
                 await writer.close()
                 raise
-        if not path.exists():
+        with translated(path):
+            known = path.exists()
+        if not known:
             raise errors.StateError(
                 f"There is no state file at {path} yet.",
                 hint="Run `procore-ingest ingest --full` first, or check --state-dir.",
             )
         if await asyncio.to_thread(schema.needs_migration, path):
             await asyncio.to_thread(schema.prepare, path)
-        return cls(path, None, await _connect(path, _read_only_mode(path), _READER_PRAGMAS), clock)
+        return cls(path, None, await _connect(path, schema.read_only_mode(path), _READER_PRAGMAS), clock)
 
     @property
     def read_only(self) -> bool:
@@ -87,8 +89,11 @@ class StateConnection:
 
     async def close(self) -> None:
         """Close both connections; a commit under way ends first."""
+        await run_to_end(self._close())
+
+    async def _close(self) -> None:
         async with self._turn:
-            writer, self._writer = self._writer, None
+            writer, self._writer, self._closed = self._writer, None, True
             with translated(self.path):
                 if writer is not None:
                     await writer.close()
@@ -102,6 +107,8 @@ class StateConnection:
 
     async def _read(self, sql: str, params: Params | None = None) -> list[sqlite3.Row]:
         """Rows of one statement, from what is committed."""
+        if self._closed:
+            raise errors.StateError(f"State file {self.path} has been closed.")
         with translated(self.path):
             return list(await self._reader.execute_fetchall(sql, params))
 
@@ -118,8 +125,8 @@ class StateConnection:
             if self._writer is None:
                 raise errors.StateError(f"State file {self.path} is open for reading only, or closed.")
             with translated(self.path):
-                await self._writer.execute("BEGIN IMMEDIATE")
                 try:
+                    await self._writer.execute("BEGIN IMMEDIATE")
                     result = await work(Transaction(self._writer, self._lock_token, self._clock()))
                     await self._writer.execute("COMMIT")
                 except BaseException:
@@ -205,12 +212,6 @@ def loads(text: str | bytes) -> Any:
 def json_list(values: Collection[Any]) -> str:
     """A JSON array for `IN (SELECT value FROM json_each(…))`: one fixed statement for any number of values."""
     return orjson.dumps(list(values)).decode()
-
-
-def _read_only_mode(path: Path) -> str:
-    """In a folder that we cannot write, SQLite opens a WAL database only when told that nobody changes it."""
-    beside = path.with_name(path.name + "-wal")
-    return "mode=ro" if os.access(path.parent, os.W_OK) or beside.exists() else "mode=ro&immutable=1"
 
 
 async def _connect(path: Path, mode: str, pragmas: Iterable[str]) -> aiosqlite.Connection:

@@ -13,6 +13,10 @@ from ingestion.state.types import JobTable
 _COUNTS: Final = ("read", "indexed", "failed", "skipped", "warned", "deleted", "size_bytes")
 _FILES: Final = ("found", "downloaded", "failed", "skipped", "size_bytes")
 
+_SUMS: Final = ", ".join(
+    f"sum({name}) AS {name}" for name in (*_COUNTS, *(f"files_{name}" for name in _FILES))
+)
+
 # A table of a job, or a new order and expectation for one that is there.
 PUT: Final = """INSERT INTO job_tables (job, table_id, ordinal, status, method, expected, exact, detail)
     VALUES (:job, :table_id, :ordinal, :status, :method, :expected, :exact, :detail)
@@ -49,11 +53,7 @@ RESET: Final = """UPDATE job_tables SET read = 0, indexed = 0, failed = 0, skipp
         files_size_bytes = 0
     WHERE job = :job AND table_id = :table_id"""
 # All tables of a job together.
-TOTALS: Final = """SELECT sum(read) read, sum(indexed) indexed, sum(failed) failed, sum(skipped) skipped,
-        sum(warned) warned, sum(deleted) deleted, sum(size_bytes) size_bytes, sum(files_found) files_found,
-        sum(files_downloaded) files_downloaded, sum(files_failed) files_failed, sum(files_skipped) files_skipped,
-        sum(files_size_bytes) files_size_bytes
-    FROM job_tables WHERE job = :job"""
+TOTALS: Final = f"""SELECT {_SUMS} FROM job_tables WHERE job = :job"""
 # The number of a job; none when there is no such job.
 ORDINAL: Final = "SELECT ordinal FROM jobs WHERE id = :job"
 

@@ -47,7 +47,7 @@ DROP_COMMANDS: Final = "DELETE FROM job_commands WHERE job = (SELECT ordinal FRO
 # Tables of a job that were under way when it ended.
 STOP_TABLES: Final = """UPDATE job_tables SET status = :status, finished_at = :now
     WHERE job = (SELECT ordinal FROM jobs WHERE id = :job) AND status IN ('running', 'paused')"""
-# Ended jobs beyond the newest ones; what is resumable is only pruned by age, too.
+# Ended jobs beyond the newest ones, those that could still be resumed among them.
 OLD_JOBS: Final = """SELECT ordinal FROM jobs WHERE status NOT IN ('pending', 'running', 'paused')
     ORDER BY ordinal DESC LIMIT -1 OFFSET :keep"""
 # What goes with a pruned job. Its failures and ledger entries stay.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,7 +47,13 @@ class WriterLock(StateConnection):
                  "purpose": purpose, "now": tx.now},
             )  # fmt: skip
 
-        await self._write(take)
+        try:
+            await self._write(take)
+        except (
+            asyncio.CancelledError
+        ):  # the lock may have been taken all the same, and nobody would give it back
+            await self._write(lambda tx: tx.run(GIVE_BACK, {"token": token}))
+            raise
         self._lock_token = token
 
     async def release_writer(self) -> None:

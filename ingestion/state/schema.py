@@ -127,7 +127,7 @@ def prepare(path: Path, *, migrations: Migrations = MIGRATIONS) -> None:
 
 def needs_migration(path: Path, *, migrations: Migrations = MIGRATIONS) -> bool:
     """Whether an existing file is older than this version; raises StateError as `prepare` does."""
-    with translated(path), contextlib.closing(_connect(path, mode="ro")) as connection:
+    with translated(path), contextlib.closing(_connect(path, read_only_mode(path))) as connection:
         return _version(path, connection, len(migrations)) < len(migrations)
 
 
@@ -209,6 +209,12 @@ def _private_file(path: Path) -> None:
         path.chmod(0o600)
 
 
+def read_only_mode(path: Path) -> str:
+    """In a folder that we cannot write, SQLite opens a WAL database only when told that nobody changes it."""
+    beside = path.with_name(path.name + "-wal")
+    return "mode=ro" if os.access(path.parent, os.W_OK) or beside.exists() else "mode=ro&immutable=1"
+
+
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from creating or migrating the file meanwhile; switching to WAL does not wait."""
@@ -223,7 +229,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
+def _connect(path: Path, mode: str = "mode=rw") -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
     )
