@@ -1,0 +1,319 @@
+"""The endpoint as a process, under Vespa's own clients: pyvespa and the `vespa` command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import vespacli
+from vespa.application import Vespa
+from vespa.io import VespaResponse
+
+from ingestion import errors
+from ingestion.sandbox.vespa_endpoint import process
+from ingestion.sandbox.vespa_endpoint.process import EndpointProcess
+from ingestion.sandbox.vespa_endpoint.server import check_host
+
+RECORD = "procore_record"
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[EndpointProcess]:
+    """An endpoint of this test's own, to stop and to kill."""
+    started = process.start(tmp_path / "endpoint")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def app(vespa_url: str) -> Vespa:
+    return Vespa(url=vespa_url)
+
+
+def _documents(count: int, prefix: str = "r") -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{prefix}:{i}",
+            # Above 1 KiB, so that pyvespa packs it.
+            "fields": {
+                "source_table": prefix,
+                "read_seq": i,
+                "content_text": f"text {i} " + "long " * (300 * (i % 2)),
+            },
+        }
+        for i in range(count)
+    ]
+
+
+# ------------------------------------------------------------------- pyvespa
+
+
+def test_pyvespas_synchronous_calls_work_unchanged(app: Vespa, namespace: str) -> None:
+    with app.syncio(connections=1) as session:
+        put = session.feed_data_point(
+            schema=RECORD, namespace=namespace, data_id="a b/c?", fields={"project_id": 1}
+        )
+        assert put.is_successful()
+        updated = session.update_data(
+            schema=RECORD, namespace=namespace, data_id="a b/c?", fields={"project_id": 2}
+        )
+        assert updated.is_successful()
+        found = session.get_data(schema=RECORD, namespace=namespace, data_id="a b/c?")
+        assert found.json["fields"] == {"project_id": 2}
+        answer = session.query(yql=f"select * from {RECORD} where project_id = 2 limit 1", ranking="unranked")
+        assert answer.number_documents_retrieved >= 1
+        assert session.delete_data(schema=RECORD, namespace=namespace, data_id="a b/c?").is_successful()
+        assert session.get_data(schema=RECORD, namespace=namespace, data_id="a b/c?").status_code == 404
+    app.wait_for_application_up(max_wait=5)
+
+
+def test_pyvespa_feeds_and_visits_in_bulk(app: Vespa, namespace: str) -> None:
+    failed: list[Any] = []
+
+    def check(response: VespaResponse, id: str) -> None:
+        if not response.is_successful():
+            failed.append((id, response.json))
+
+    app.feed_iterable(_documents(60), schema=RECORD, namespace=namespace, callback=check, max_workers=4)
+    app.feed_async_iterable(
+        _documents(60, "s"), schema=RECORD, namespace=namespace, callback=check, max_workers=8
+    )
+    assert failed == []
+    seen = [
+        document["id"]
+        for slice_ in app.visit(
+            content_cluster_name="procore_content",
+            schema=RECORD,
+            namespace=namespace,
+            selection=f'{RECORD}.source_table == "r" or {RECORD}.read_seq < 5',
+            slices=2,
+            wanted_document_count=7,
+        )
+        for answer in slice_
+        for document in answer.documents
+    ]
+    assert len(seen) == len(set(seen)) == 65
+    app.delete_all_docs(content_cluster_name="procore_content", schema=RECORD, namespace=namespace)
+    assert _visit_ids(app.url, namespace) == []
+
+
+async def test_pyvespas_asynchronous_calls_speak_http2_and_work_unchanged(app: Vespa, namespace: str) -> None:
+    async with app.asyncio() as session:
+        answers = await asyncio.gather(
+            *(
+                session.feed_data_point(
+                    schema=RECORD, namespace=namespace, data_id=item["id"], fields=item["fields"]
+                )
+                for item in _documents(40)
+            )
+        )
+        assert {answer.status_code for answer in answers} == {200}
+        found = await session.get_data(schema=RECORD, namespace=namespace, data_id="r:7")
+        assert found.json["fields"]["read_seq"] == 7
+        answer = await session.query(
+            yql=f"select * from {RECORD} where read_seq = 7 and source_table contains 'r'"
+        )
+        assert answer.is_successful()
+        refused = await session.feed_data_point(
+            schema=RECORD, namespace=namespace, data_id="x", fields={"nope": 1}
+        )
+        assert refused.status_code == 400
+
+
+def test_http1_and_cleartext_http2_answer_on_one_port(vespa_url: str) -> None:
+    with httpx.Client(http1=False, http2=True) as second, httpx.Client() as first:
+        for client, version in ((first, "HTTP/1.1"), (second, "HTTP/2")):
+            answer = client.get(f"{vespa_url}/state/v1/health")
+            assert (answer.http_version, answer.status_code) == (version, 200)
+
+
+# ---------------------------------------------------------- vespa command line
+
+
+def _vespa(tmp_path: Path, url: str, *arguments: str) -> tuple[str, str]:
+    """Standard output and error of the official client; its exit status says nothing."""
+    system = {"Darwin": "darwin", "Linux": "linux"}[platform.system()]
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    (binary,) = Path(vespacli.__file__).parent.glob(f"go-binaries/*_{system}_{machine}/bin/vespa")
+    home = {"VESPA_CLI_HOME": str(tmp_path / "home"), "VESPA_CLI_CACHE_DIR": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        [str(binary), *arguments, "--target", url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, **home, "VESPA_CLI_UPDATE_CHECK": "false"},
+        check=False,
+    )
+    return ended.stdout, ended.stderr
+
+
+def test_vespa_feed_puts_updates_and_removes_everything(
+    vespa_url: str, namespace: str, tmp_path: Path
+) -> None:
+    lines: list[dict[str, Any]] = [
+        {"put": f"id:{namespace}:{RECORD}::{item['id']}", "fields": item["fields"]}
+        for item in _documents(400)
+    ]
+    lines.append({"update": f"id:{namespace}:{RECORD}::r:0", "fields": {"project_id": {"assign": 5}}})
+    lines.append({"remove": f"id:{namespace}:{RECORD}::r:1"})
+    lines.append(
+        {"put": f"id:{namespace}:{RECORD}::a/b:1", "condition": "false", "create": True, "fields": {}}
+    )
+    lines.append({"put": f"id:{namespace}:{RECORD}::bad", "fields": {"nope": 1}})
+    (tmp_path / "feed.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    out, _ = _vespa(tmp_path, vespa_url, "feed", str(tmp_path / "feed.jsonl"))
+    told = json.loads(out)
+    assert told["feeder.operation.count"] == 404
+    assert told["http.response.code.counts"] == {"200": 403, "400": 1}
+    assert len(_visit_ids(vespa_url, namespace)) == 400
+
+
+def test_the_vespa_clients_other_commands_work(vespa_url: str, namespace: str, tmp_path: Path) -> None:
+    id = f"id:{namespace}:{RECORD}::rfis:1"
+    operation = tmp_path / "put.json"
+    operation.write_text(json.dumps({"put": id, "fields": {"source_table": "rfis", "doc_id": namespace}}))
+    assert "Success" in _vespa(tmp_path, vespa_url, "document", "put", str(operation))[0]
+    assert (
+        json.loads(_vespa(tmp_path, vespa_url, "document", "get", id)[0])["fields"]["source_table"] == "rfis"
+    )
+    yql = f"select doc_id from {RECORD} where doc_id contains '{namespace}'"
+    assert json.loads(_vespa(tmp_path, vespa_url, "query", yql)[0])["root"]["fields"]["totalCount"] == 1
+    visited, _ = _vespa(tmp_path, vespa_url, "visit", "--selection", f"id.namespace == '{namespace}'")
+    assert json.loads(visited)["id"] == id
+    assert "Success" in _vespa(tmp_path, vespa_url, "document", "remove", id)[0]
+    assert "ready" in "".join(_vespa(tmp_path, vespa_url, "status"))
+
+
+# ------------------------------------------------------------------- process
+
+
+def test_it_starts_in_under_700_ms_and_stops_when_asked(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    endpoint = process.start(tmp_path)
+    elapsed = time.perf_counter() - started
+    endpoint.stop()
+    assert not endpoint.running()
+    assert elapsed < 0.7
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(endpoint.url)
+
+
+def test_no_acknowledged_put_is_lost_by_kill_9(tmp_path: Path) -> None:
+    endpoint = process.start(tmp_path)
+    acknowledged: list[str] = []
+
+    def feed(worker: int) -> None:
+        with httpx.Client() as client:
+            for i in range(100_000):
+                id = f"{worker}-{i}"
+                try:
+                    answer = client.post(
+                        _path(endpoint.url, "n", id), json={"fields": {"content_text": f"w{worker}"}}
+                    )
+                except httpx.HTTPError:
+                    return
+                if answer.status_code == 200:
+                    acknowledged.append(id)
+
+    threads = [threading.Thread(target=feed, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(acknowledged) < 300:
+        time.sleep(0.001)
+    endpoint.kill()
+    for thread in threads:
+        thread.join()
+    again = process.start(tmp_path)
+    try:
+        kept = set(_visit_ids(again.url, "n"))
+        assert set(acknowledged) <= kept
+        # At most the four operations in flight are there without having been acknowledged.
+        assert len(kept) - len(acknowledged) <= 4
+        yql = "select * from procore_record where content_text contains 'w2' limit 0"
+        found = httpx.get(f"{again.url}/search/", params={"yql": yql}).json()["root"]["fields"]["totalCount"]
+        assert found == sum(id.startswith("2-") for id in kept)
+    finally:
+        again.stop()
+
+
+def test_concurrent_writers_of_one_id_leave_the_newest_reading(vespa_url: str, namespace: str) -> None:
+    def write(numbers: list[int]) -> None:
+        with httpx.Client() as client:
+            for number in numbers:
+                answer = client.post(
+                    _path(vespa_url, namespace, "one"),
+                    params={"condition": f"procore_record.read_seq < {number}", "create": "true"},
+                    json={"fields": {"read_seq": number}},
+                )
+                assert answer.status_code in (200, 412)
+
+    threads = [
+        threading.Thread(target=write, args=([n for n in range(60, 0, -1) if n % 3 == k],)) for k in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert httpx.get(_path(vespa_url, namespace, "one")).json()["fields"] == {"read_seq": 60}
+
+
+def test_bm25_is_vespas_formula(endpoint: EndpointProcess) -> None:
+    texts = ["pump pump valve", "pump beam", "beam beam beam beam"]
+    for number, text in enumerate(texts):
+        httpx.post(
+            _path(endpoint.url, "n", str(number)), json={"fields": {"content_text": text}}
+        ).raise_for_status()
+    yql = "select * from procore_record where userInput('pump valve')"
+    hits = httpx.get(f"{endpoint.url}/search/", params={"yql": yql, "ranking": "bm25"}).json()["root"][
+        "children"
+    ]
+
+    def score(text: str) -> float:
+        words, total = text.split(), 0.0
+        for term in ("pump", "valve"):
+            holding = sum(term in other.split() for other in texts)
+            idf = math.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
+            count = words.count(term)
+            total += idf * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(words) / 3))
+        return total
+
+    assert [hit["relevance"] for hit in hits] == pytest.approx([score(texts[0]), score(texts[1])])
+
+
+def test_one_folder_and_one_port_belong_to_one_endpoint(endpoint: EndpointProcess, tmp_path: Path) -> None:
+    with pytest.raises(errors.VespaUnavailable, match="another local Vespa endpoint"):
+        process.start(tmp_path / "endpoint")
+    port = int(endpoint.url.rpartition(":")[2])
+    with pytest.raises(errors.VespaUnavailable, match="in use"):
+        process.start(tmp_path / "other", port)
+    assert httpx.get(f"{endpoint.url}/state/v1/health").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::"])
+def test_only_loopback_is_served(host: str) -> None:
+    with pytest.raises(errors.SettingsError, match="loopback"):
+        check_host(host)
+
+
+def _path(url: str, namespace: str, user: str) -> str:
+    return f"{url}/document/v1/{namespace}/{RECORD}/docid/{user}"
+
+
+def _visit_ids(url: str, namespace: str) -> list[str]:
+    answer = httpx.get(
+        _path(url, namespace, ""),
+        params={"cluster": "procore_content", "fieldSet": "[id]", "stream": "true"},
+        timeout=20,
+    ).json()
+    return [document["id"].rpartition("::")[2] for document in answer["documents"]]
