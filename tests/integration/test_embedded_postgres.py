@@ -40,6 +40,7 @@ def data_dir() -> Iterator[Path]:
 
 def test_data_persists_over_stop_restart_and_kill(data_dir: Path) -> None:
     server = EmbeddedPostgres.start(data_dir)
+    assert server.psql("SHOW listen_addresses") == ""
     server.create_database("kept")
     server.psql("CREATE TABLE t AS SELECT 7 AS n", "kept")
     server.stop()
@@ -56,16 +57,6 @@ def test_data_persists_over_stop_restart_and_kill(data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
-async def test_the_url_opens_over_a_unix_socket_without_a_password(data_dir: Path) -> None:
-    server = EmbeddedPostgres.start(data_dir)
-    connection = await asyncpg.connect(server.url("postgres"))
-    try:
-        assert await connection.fetchval("SHOW listen_addresses") == ""
-        assert await connection.fetchval("SHOW timezone") == "UTC"
-    finally:
-        await connection.close()
-
-
 async def test_tcp_listens_on_loopback_without_tls_and_asks_for_the_password(data_dir: Path) -> None:
     server = EmbeddedPostgres.start(data_dir, tcp_port=0, password="it's s3cret")
     connection = await asyncpg.connect(server.tcp_url(password="it's s3cret"), ssl=False)
@@ -75,18 +66,17 @@ async def test_tcp_listens_on_loopback_without_tls_and_asks_for_the_password(dat
         await asyncpg.connect(server.tcp_url(password="wrong"), ssl=False)
     with pytest.raises(ConnectionError):
         await asyncpg.connect(server.tcp_url(password="it's s3cret"), ssl="require")
-    over_socket = await asyncpg.connect(server.url("postgres"))
+    over_socket = await asyncpg.connect(server.url("postgres"))  # no password there
+    assert await over_socket.fetchval("SHOW timezone") == "UTC"
     await over_socket.close()
 
 
-def test_starts_at_the_same_time_share_one_server(data_dir: Path) -> None:
+def test_starts_at_the_same_time_share_one_server_and_a_foreign_pid_is_not_believed(data_dir: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         servers = list(pool.map(EmbeddedPostgres.start, [data_dir] * 3))
     assert len({server.pid for server in servers}) == 1
 
-
-def test_a_pid_file_that_names_another_process_is_not_believed(data_dir: Path) -> None:
-    server = EmbeddedPostgres.start(data_dir)
+    server = servers[0]
     server.stop()
     note = server.store.cluster / "postmaster.pid"
     note.write_text(f"{os.getpid()}\n{server.store.cluster}\n0\n5432\n{server.socket_dir}\n\n0 0\nready   \n")
@@ -121,19 +111,15 @@ def _long_folder(data_dir: Path) -> Path:
     return folder
 
 
-def test_no_folder_changes_its_mode(data_dir: Path) -> None:
-    data_dir.parent.chmod(0o700)
-    shared = [Path("/var/tmp"), Path(sys.prefix), Path(postgres_store.__file__).parent]
-    before = [_modes(data_dir.parent), *map(_modes, shared)]
-    server = EmbeddedPostgres.start(data_dir)
-    server.psql("SELECT 1")
-    server.stop()
-    assert [_modes(data_dir.parent), *map(_modes, shared)] == before
-
-
 @as_root
-def test_roots_data_lies_below_var_tmp_and_is_swept_when_its_folder_is_gone(data_dir: Path) -> None:
+def test_roots_data_lies_below_var_tmp_opens_no_folder_and_is_swept_when_its_own_is_gone(
+    data_dir: Path,
+) -> None:
+    data_dir.parent.chmod(0o700)
+    folders = [data_dir.parent, Path("/var/tmp"), Path(sys.prefix), Path(postgres_store.__file__).parent]
+    before = [_modes(folder) for folder in folders]
     server = EmbeddedPostgres.start(data_dir)
+    assert [_modes(folder) for folder in folders] == before
     root = server.store.root
     assert root.parent == Path("/var/tmp/procore-ingest-0")
     assert stat.S_IMODE(server.store.cluster.stat().st_mode) == 0o700
