@@ -28,7 +28,8 @@ Params = Mapping[str, Any]
 _WRITER_PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the disk; elsewhere without effect
-    "PRAGMA cache_size = -16000",
+    "PRAGMA cache_size = -32000",
+    "PRAGMA wal_autocheckpoint = 4000",  # 16 MB: keys in random order rewrite the same pages batch after batch
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",
 )
