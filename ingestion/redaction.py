@@ -19,7 +19,7 @@ MIN_SECRET_CHARS = 4
 
 _NAME = (
     r"(?:sig|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
-    r"|x(?:-|%2[dD])(?:amz|goog)(?:-|%2[dD])[a-z0-9%-]+"
+    r"|x(?:-|%2[dD])(?:amz|goog)(?:(?:-|%2[dD])[a-z0-9]+)+"
     r"|(?:[a-z0-9.]+[_.-])*(?:token|secret|password|passwd|pwd|apikey|api[_-]key|signature)"
     r"|client[_-]?secret|(?:access|refresh|id|auth|session|security)token)"
 )
