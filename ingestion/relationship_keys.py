@@ -138,9 +138,12 @@ class Vocabulary:
         self.people: list[tuple[Entry, float]] = []
         self._owners: dict[str, set[str]] = defaultdict(set)
         shared = _shared_prefixes(tables)
+        raw_names = {words.stems(table.relname or table.name) for table in tables}
         for table in tables:
             raw = words.stems(table.relname or table.name)
-            entry = Entry(table, _without_noise(raw, shared), raw)
+            plain = _without_noise(raw, shared)
+            # `edit_data` stays what it is where there is an `edit`.
+            entry = Entry(table, raw if plain != raw and plain in raw_names else plain, raw)
             self.entries[table.name] = entry
             self._owners["".join(entry.words)].add(table.name)
         ends = {name[i:] for name in self._owners for i in range(len(name) - 2)}
@@ -151,6 +154,15 @@ class Vocabulary:
         for entry in self.entries.values():
             self._index(entry)
         self._find_people()
+        generic = [k.column for e in self.entries.values() for k in e.keys if k.generic]
+        made = sum(bool(c.default_value or c.identity) for c in generic)
+        self.self_made_ids = made / len(generic) if generic else 0.0
+        """Share of the `id`s that get their value from a sequence or another default."""
+
+    def exactly(self, stems: tuple[str, ...]) -> Entry | None:
+        """The one table of exactly these words, None if there is none or several."""
+        names = self._owners.get("".join(stems), ())
+        return self.entries[next(iter(names))] if len(names) == 1 else None
 
     # ---- what a table and its columns are called -------------------------------------------------
 
@@ -297,6 +309,11 @@ class Vocabulary:
             if len(entry.words) > 1 and links >= 2 and links * 2 >= len(entry.table.columns):
                 weight *= 0.4
             self.people.append((entry, weight))
+        if max((weight for _, weight in self.people), default=0.0) < 0.55:
+            # No users, no staff: then the people are the editors, authors, players that have a table.
+            for entry in self.entries.values():
+                if len(entry.words) == 1 and entry.words[0] in words.PERSON_ROLES and entry.keys:
+                    self.people.append((entry, 0.55))
         self.people.sort(key=lambda pair: -pair[1])
 
 

@@ -19,6 +19,7 @@ from ingestion.relationship_keys import (
     compatible,
     type_family,
 )
+from ingestion.relationship_shapes import shape_matches
 from ingestion.schema_discovery import Column, Table
 
 _MAX_ABBREVIATION_PAIRS = 2_000_000
@@ -60,12 +61,29 @@ class _Ask:
         return self.parsed.stem
 
 
+@dataclass(frozen=True, slots=True)
+class _Aligned:
+    """A table whose last words a column's name ends in; `dropped` are words the column leaves out."""
+
+    target: Entry
+    overlap: int
+    score: float
+    why: str
+    dropped: tuple[str, ...] = ()
+    is_exact: bool = False
+
+
 class NameMatcher:
     """Candidates for every column of a set of tables; built once, in time linear in the columns."""
 
     def __init__(self, tables: Sequence[Table], vocabulary: Vocabulary | None = None) -> None:
         self._words = vocabulary or Vocabulary(tables)
         self._budget = _MAX_ABBREVIATION_PAIRS
+        self._shapes: dict[tuple[str, str], list[NameMatch]] = {}
+        for entry in self._words.entries.values():
+            for column, target, score, why in shape_matches(entry, self._words):
+                found = self._shapes.setdefault((entry.table.name, column.name), [])
+                found += self._match(_Ask(entry, column, ParsedName(("*",), "id")), target, score, why)
 
     def keys(self, table: str) -> list[Key]:
         """Possible keys of a table, likeliest first."""
@@ -80,10 +98,10 @@ class NameMatcher:
             return []
         entry = self._words.entries[table.name]
         ask = _Ask(entry, column, entry.parsed[column.name])
-        if not ask.stem or self.is_own_key(table, column):
-            return []
+        shaped = self._shapes.get((table.name, column.name), [])
+        own = not ask.stem or self.is_own_key(table, column)
         best: dict[str, NameMatch] = {}
-        for match in self._matches(ask):
+        for match in [*shaped, *([] if own else self._matches(ask))]:
             if match.table not in best or match.score > best[match.table].score:
                 best[match.table] = match
         return sorted(best.values(), key=lambda m: (-m.score, m.table))
@@ -125,9 +143,6 @@ class NameMatcher:
     def _matches(self, ask: _Ask) -> list[NameMatch]:
         found = list(self._by_words(ask))
         found += self._by_same_key(ask)
-        if any(m.score >= _FAMILY_SCORE * 0.98 for m in found):
-            # The nearer relative wins: what only fits by name is kept for the values to judge.
-            found = [m if m.score >= _FAMILY_SCORE * 0.98 else replace(m, score=m.score * 0.7) for m in found]
         found += self._by_self(ask)
         found += self._by_agent(ask)
         if max((m.score for m in found), default=0.0) < 0.85:
@@ -149,16 +164,7 @@ class NameMatcher:
 
     def _match(self, ask: _Ask, target: Entry, score: float, why: str) -> Iterator[NameMatch]:
         """The match with the key of `target` that fits the column's type, if there is one."""
-        best: tuple[Key, float] | None = None
-        for key in target.keys:
-            if key.likely < _LEAST_LIKELY or not compatible(ask.column, key.column, ask.parsed.strong):
-                continue
-            value = 0.6 + 0.4 * key.likely
-            if type_family(ask.column) == "text" and not ask.parsed.strong:
-                same_length = key.column.max_length == ask.column.max_length is not None
-                value *= 0.98 if same_length or ask.parsed.key_word else 0.45
-            if best is None or value > best[1]:
-                best = key, value
+        best = _key_for(ask, target)
         if best is None or (target is ask.source and best[0].column.name == ask.column.name):
             return
         score *= best[1]
@@ -172,30 +178,50 @@ class NameMatcher:
 
     def _by_words(self, ask: _Ask) -> Iterator[NameMatch]:
         """The column's last words are those of a table."""
-        stem, found = ask.stem, []
-        measure = not ask.parsed.key_word and _is_measure(ask.column.name, stem)
+        stem = ask.stem
+        measure = not ask.parsed.key_word and len(stem) == 1 and _is_measure(ask.column.name, stem)
+        found: list[_Aligned] = []
         for alias, target, weight in self._words.by_last.get(stem[-1], ()):
             if target is ask.source:
                 # `parent_visit_detail_id` is a self reference, `visit_detail_type_id` is not one.
                 role = stem[: len(stem) - len(alias)]
-                if not role or measure:
+                if not role or not ask.parsed.key_word:
                     continue
                 own = role[-1] in words.SELF_WORDS or role[0] in words.SELF_WORDS
-                found.append(
-                    (len(alias), target, 0.95 if own else 0.84, f"it is another row of {target.table.name}")
-                )
+                why = f"it is another row of {target.table.name}"
+                found.append(_Aligned(target, len(alias), 0.95 if own else 0.84, why))
                 continue
-            overlap, score, why = _align(stem, alias, ask.source.words, target.table.name)
-            if not ask.parsed.key_word and (measure or (overlap < len(alias) and score < _FAMILY_SCORE)):
-                score *= 0.4
-            found.append((overlap, target, score * weight, why))
-        longest = max((overlap for overlap, _, score, _ in found if score >= 0.8), default=0)
-        for overlap, target, score, why in found:
-            yield from self._match(ask, target, score * (0.75 if overlap < longest else 1.0), why)
+            fit = _align(stem, alias, ask.source.words, target)
+            if not ask.parsed.key_word and (measure or _is_loose(ask, fit)):
+                fit = replace(fit, score=fit.score * 0.4)
+            found.append(replace(fit, score=fit.score * weight))
+        found = self._prefer_relatives(ask, found)
+        longest = max((f.overlap for f in found if f.score >= 0.8), default=0)
+        for fit in found:
+            score = fit.score * (0.75 if fit.overlap < longest else 1.0)
+            yield from self._match(ask, fit.target, score, fit.why)
         if len(stem) >= 2 and stem[-1] in words.SELF_WORDS and stem[:-1] == ask.source.words:
             yield from self._match(ask, ask.source, 0.93, f"it is another row of {ask.source.table.name}")
         if ask.parsed.key_word and not longest:
             yield from self._by_first_words(ask)
+
+    def _prefer_relatives(self, ask: _Ask, found: list[_Aligned]) -> list[_Aligned]:
+        """Between `nodes` and `current_nodes`: the one that shares more of the source table's own name."""
+        family = [
+            f for f in found if f.dropped and f.score >= _FAMILY_SCORE * 0.9 and _key_for(ask, f.target)
+        ]
+        exact = [f for f in found if f.is_exact]
+        if not family:
+            return found
+        stem, columns = ask.stem, ask.source.parsed.values()
+        named_apart = any(p.stem == (*f.dropped, *stem) for f in family for p in columns)
+        if exact and (ask.source.words[: len(stem)] == stem or named_apart):
+            # `editor_subscribe_artist.editor` is the editor, whatever else begins with his name.
+            return [f if f.is_exact else replace(f, score=f.score * 0.6) for f in found]
+        nearest = max(len(f.dropped) for f in family)
+        return [
+            f if f in family and len(f.dropped) == nearest else replace(f, score=f.score * 0.7) for f in found
+        ]
 
     def _by_first_words(self, ask: _Ask) -> Iterator[NameMatch]:
         """The column's words are how a table begins: `gpx_id` → `gpx_files`."""
@@ -236,6 +262,8 @@ class NameMatcher:
         pure = all(w in words.SELF_WORDS or w in _ROW_WORDS for w in stem)
         people = bool(entry.words) and entry.words[-1] in words.PEOPLE_TABLES
         boss = stem[-1] in words.HIERARCHY_ROLES or (stem[0] in words.HIERARCHY_ROLES and stem[-1] == "to")
+        if (entry.table.name, ask.column.name) in self._shapes:
+            return
         if pure and (ask.parsed.key_word or stem[0] == "parent"):
             yield from self._match(ask, entry, 0.93, f"it is another row of {entry.table.name}")
         elif people and boss:
@@ -337,35 +365,58 @@ def _person_role(parsed: ParsedName) -> float:
     return 0.7 if parsed.key_word == "uid" else 0.0
 
 
-def _align(
-    stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...], table: str
-) -> tuple[int, float, str]:
-    """(words shared at the end, score, why) of a column's stem and a table's words, seen from `source`."""
+def _key_for(ask: _Ask, target: Entry) -> tuple[Key, float] | None:
+    """The likeliest key of `target` that the column can hold, and what doubts about it take off the score."""
+    best: tuple[Key, float] | None = None
+    for key in target.keys:
+        if key.likely < _LEAST_LIKELY or not compatible(ask.column, key.column, ask.parsed.strong):
+            continue
+        value = 0.6 + 0.4 * key.likely
+        if type_family(ask.column) == "text" and not ask.parsed.strong:
+            same_length = key.column.max_length == ask.column.max_length is not None
+            value *= 0.98 if same_length or ask.parsed.key_word else 0.45
+        if best is None or value > best[1]:
+            best = key, value
+    return best
+
+
+def _is_loose(ask: _Ask, fit: _Aligned) -> bool:
+    """Whether a column without `id` names a table so loosely that it may as well be an attribute."""
+    if fit.is_exact or (fit.dropped and fit.score >= _FAMILY_SCORE):
+        return False
+    return bool(fit.dropped) or _is_measure(ask.column.name, ask.stem)
+
+
+def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...], target: Entry) -> _Aligned:
+    """How a column's stem fits the end of a table's words, seen from the table `source`."""
     shared = 0
     while shared < min(len(stem), len(alias)) and stem[-1 - shared] == alias[-1 - shared]:
         shared += 1
     role, dropped = stem[: len(stem) - shared], alias[: len(alias) - shared]
+    table = target.table.name
+
+    def fit(score: float, why: str) -> _Aligned:
+        return _Aligned(target, shared, score, why, dropped if not role else (), not role and not dropped)
+
     if not role and not dropped:
-        return shared, 0.97, f"it is the name of {table}"
+        return fit(0.97, f"it is the name of {table}")
     if not role:
         if source[: len(dropped)] == dropped:
-            return shared, _FAMILY_SCORE, f"it is {table} without the words that both tables begin with"
+            return fit(_FAMILY_SCORE, f"it is {table} without the words that both tables begin with")
+        if len(source) > 1 and alias == (*stem, source[-1]):
+            return fit(0.9, f"it is {table} without the word that both tables end in")
         common = _common_prefix(dropped, source)
         near = common > 0 and common == len(dropped) - 1
-        return (
-            shared,
-            (0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common),
-            f"it is the end of {table}",
-        )
+        return fit((0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}")
     if not dropped:
-        return shared, max(0.955 - 0.01 * (len(role) - 1), 0.9), f"it is {table} in a role"
+        return fit(max(0.955 - 0.01 * (len(role) - 1), 0.9), f"it is {table} in a role")
     if stem[0] == alias[0] and _is_subsequence(stem, alias):
-        return shared, 0.8, f"it is {table} with a word left out"
+        return fit(0.8, f"it is {table} with a word left out")
     if dropped == source:
-        return shared, 0.88, f"it is {table}, which is named after this table, in a role"
+        return fit(0.88, f"it is {table}, which is named after this table, in a role")
     if source[: len(dropped)] == dropped:
-        return shared, 0.6, f"it ends like {table}, which begins like this table"
-    return shared, 0.3, f"it ends like {table}"
+        return fit(0.6, f"it ends like {table}, which begins like this table")
+    return fit(0.3, f"it ends like {table}")
 
 
 def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:

@@ -151,9 +151,11 @@ def _options(
             exponent += gain
             reasons += said
         options.append(_Option(match, math.exp(min(exponent, 40.0)), found, reasons))
-    total = 1.0 + sum(option.weight for option in options)
+    # Many weak likenesses are no more than one: they must not outvote the one strong name.
+    weak = sum(option.weight for option in options if option.weight < 1)
+    total = 1.0 + min(weak, 0.5) + sum(option.weight for option in options if option.weight >= 1)
     for option in options:
-        option.probability = option.weight / total
+        option.probability = option.weight / max(total, 1.0 + option.weight)
     options.sort(key=lambda o: (-o.probability, o.match.table))
     return options
 
