@@ -107,10 +107,16 @@ def _prove_id(table: Table, found: KeyFigures | None) -> None:
     table.key_columns, table.key_basis = ["id"], "proven_id"
     table.key_duplicates, table.key_nulls = duplicates, found.nulls
     table.key_note = f"{found.distinct:,} distinct values of id in {found.rows:,} rows"
-    if duplicates:
-        table.warnings.append(f"id: {duplicates:,} rows repeat the id of another row")
-    if found.nulls:
-        table.warnings.append(f"id: {found.nulls:,} rows have none")
+    dirt = [
+        *(
+            [f"{duplicates:,} row{'s repeat' if duplicates > 1 else ' repeats'} another's id"]
+            if duplicates
+            else []
+        ),
+        *([f"{found.nulls:,} row{'s have' if found.nulls > 1 else ' has'} no id"] if found.nulls else []),
+    ]
+    if dirt:
+        table.warnings.append(" and ".join(dirt))
 
 
 async def count(

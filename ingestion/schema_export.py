@@ -73,10 +73,10 @@ def _build(kind: Any, data: Any) -> Any:
         return {key: _build(typing.get_args(kind)[1], item) for key, item in data.items()}
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(data)
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(data, dict):
             raise TypeError(f"an object was expected, not {type(data).__name__}")
-        hints = _hints(typing.cast(type, kind))
+        hints = _hints(kind)
         return kind(**{name: _build(hints[name], data[name]) for name in hints if name in data})
     if kind is float and isinstance(data, int):
         return float(data)
@@ -84,8 +84,14 @@ def _build(kind: Any, data: Any) -> Any:
 
 
 def to_markdown(schema_map: SchemaMap) -> str:
-    raise NotImplementedError
+    """Readable on its own: overview, contents, a section for each table, references with their evidence."""
+    from ingestion import schema_markdown
+
+    return schema_markdown.render(_ordered(schema_map))
 
 
 def to_mermaid(schema_map: SchemaMap) -> str:
-    raise NotImplementedError
+    """An entity relationship diagram: tables with their keys and references, asserted relations as lines."""
+    from ingestion import schema_mermaid
+
+    return schema_mermaid.render(_ordered(schema_map))
