@@ -61,7 +61,6 @@ class Extractor:
         self._limits = limits or ExtractionLimits()
         self._idle: list[_Child] = []
         self._slots = asyncio.Semaphore(max(1, processes))
-        self._closed = False
 
     async def __aenter__(self) -> Extractor:
         return self
@@ -100,13 +99,12 @@ class Extractor:
         )  # fmt: skip
 
     async def aclose(self) -> None:
-        """End the children; files under way fail."""
-        self._closed = True
+        """End the children that wait for work; `extract` starts new ones."""
         idle, self._idle = self._idle, []
         await asyncio.gather(*(child.end() for child in idle))
 
     async def _put_back(self, child: _Child) -> None:
-        if self._closed or child.served >= _FILES_PER_CHILD:
+        if child.served >= _FILES_PER_CHILD:
             await child.end()
         else:
             self._idle.append(child)

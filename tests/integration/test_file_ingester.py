@@ -1,0 +1,303 @@
+"""Files of committed records: fetched once, indexed with their provenance, counted, or a stored failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.documents import Document, DocumentBuilder
+from ingestion.events import Event, FileCounts, FileFinished
+from ingestion.file_detector import FileDetector
+from ingestion.file_downloader import FileDownloader
+from ingestion.file_extraction import Extractor
+from ingestion.file_ingester import FileIngester, unsettled
+from ingestion.file_transfer import RetryPolicy
+from ingestion.job_control import JobControl
+from ingestion.sandbox import file_store, signing
+from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, SchemaMap, Table
+from ingestion.state.store import StateStore
+from ingestion.state.types import BatchCommit, FailureFilter, JobTable
+from ingestion.sync_io import ReadSequence
+from ingestion.vespa import client, queries
+from ingestion.vespa.client import FILE, VespaSession
+from ingestion.vespa.feeding import Feeder
+
+FAR, PAST = 4_070_908_800, 1_000
+TABLE = Table(
+    "photos", 0,
+    [Column("id", "bigint", False), Column("project_id", "bigint", True), Column("url", "text", True),
+     Column("attachment_s3_keys", "jsonb", True)],
+    file_reference_columns=[
+        FileReferenceColumn("url", FileReferenceType.URL, ""),
+        FileReferenceColumn("attachment_s3_keys", FileReferenceType.JSONB_S3_MAP, ""),
+    ],
+    key_columns=["id"], key_basis="primary_key",
+)  # fmt: skip
+SCHEMA = SchemaMap("", "d", [TABLE])
+BUILDER = DocumentBuilder(SCHEMA, TABLE, file_detector=FileDetector(SCHEMA))
+
+
+def record(number: int, url: str | None = None, **keys: str) -> Document:
+    return BUILDER.build([str(number), "7", url, json.dumps(keys) if keys else None])
+
+
+def key(name: str) -> str:
+    return f"1/7/photos/8/{name}"
+
+
+def plain(name: str) -> str:
+    """A URL that needs no signature: spares most tests the making of an S3 client."""
+    return f"{signing.HOST}/b/{key(name)}"
+
+
+def signed(name: str, expires: int = FAR) -> str:
+    return signing.sign(key(name), 1, 7, expires)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[file_store.FileStoreProcess]:
+    process = file_store.start()
+    yield process
+    process.stop()
+
+
+class Files:
+    """One state, one index, one folder; every `job` is a job of its own on them."""
+
+    def __init__(self, state: StateStore, session: VespaSession, folder: Path, store_url: str) -> None:
+        self.state, self.session, self.folder, self.store_url = state, session, folder, store_url
+        self.events: list[Event] = []
+        self.job_id = ""
+
+    def downloader(self, **options: Any) -> FileDownloader:
+        s3 = {"endpoint_url": self.store_url, "bucket": "b", "addressing_style": "path"}
+        return FileDownloader(
+            self.folder / "files", url_rewrites={signing.HOST: self.store_url}, aws_config=s3,
+            retries=RetryPolicy(2, 0.001), **options,
+        )  # fmt: skip
+
+    async def job(self, *documents: Document, fetch: bool = True, **options: Any) -> FileCounts:
+        """Settle these records' files in a new job; the job's counts."""
+        job = await self.state.create_job("full", {})
+        await self.state.start_job(job.id)
+        await self.state.set_job_tables(job.id, [JobTable(job_id=job.id, table="photos")])
+        self.job_id = job.id
+        self.events.clear()
+        options = {"downloader": self.downloader() if fetch else None, **options}
+        ingester = FileIngester(
+            state=self.state, feeder=Feeder(self.session), sequence=ReadSequence(self.state), job_id=job.id,
+            publish=self.events.append, **options,
+        )  # fmt: skip
+        async with ingester:
+            await ingester.settle("photos", documents)
+            await ingester.drain()
+        return (await self.state.job_tables(job.id))[0].files
+
+    async def documents(self) -> dict[str, dict[str, Any]]:
+        """File name → fields, of all file documents."""
+        rows = [row for status in ("pending", "downloaded", "failed", "skipped")
+                async for page in self.state.files_with_status(status) for row in page]  # fmt: skip
+        found = {row.filename: await self.session.document(FILE, row.file_id) for row in rows}
+        return {name: fields for name, fields in found.items() if fields is not None}
+
+    async def failures(self, status: str = "open") -> dict[str, str]:
+        """File name → cause."""
+        wanted = FailureFilter(kinds=("file",), statuses=(status,))
+        return {f.detail["filename"]: f.cause async for f in self.state.failures(wanted)}
+
+
+@pytest.fixture
+async def files(
+    vespa_url: str, namespace: str, store: file_store.FileStoreProcess, tmp_path: Path
+) -> AsyncIterator[Files]:
+    async with (
+        await StateStore.open(tmp_path / "state" / "state.db") as state,
+        VespaSession(client.build(vespa_url), namespace=namespace) as session,
+        state.writer(None, "test"),
+    ):
+        yield Files(state, session, tmp_path, store.url)
+
+
+async def test_every_file_ends_as_downloaded_failed_or_skipped_with_its_cause(files: Files) -> None:
+    counts = await files.job(
+        record(
+            1, **{"10": key("plan.pdf"), "11": key("a.jpg"), "12": key("missing-b.jpg"), "13": key("c.dwg")}
+        ),
+        record(2, signed("gone", PAST)),
+    )
+    assert (counts.found, counts.downloaded, counts.failed, counts.skipped) == (5, 2, 2, 1)
+    assert await files.failures() == {"missing-b.jpg": "http_404", "": "expired_url"}
+    told = {e.filename: e.cause for e in files.events if isinstance(e, FileFinished)}
+    assert told == {"missing-b.jpg": "http_404", "": "expired_url"}
+    found = await files.documents()
+    assert {name: fields["status"] for name, fields in found.items()} == {
+        "plan.pdf": "downloaded", "a.jpg": "downloaded", "missing-b.jpg": "failed", "c.dwg": "skipped", "": "failed"
+    }  # fmt: skip
+    assert found["c.dwg"]["error"] == "unsupported format: dwg"
+
+
+async def test_a_document_says_where_the_file_is_from_and_what_it_holds(files: Files) -> None:
+    await files.job(
+        record(1, **{"10": plain("Anchor plan.pdf"), "11": plain("a.jpg")}), extractor=Extractor()
+    )
+    found = await files.documents()
+    plan, photo = found["Anchor plan.pdf"], found["a.jpg"]
+    assert (plan["source_table"], plan["source_id"], plan["source_column"]) == (
+        "photos",
+        "1",
+        "attachment_s3_keys",
+    )
+    assert (plan["record_doc_ids"], plan["project_id"]) == (["photos:1"], 7)
+    assert plan["pages"] >= 1
+    assert "Anchor plan" in plan["extracted_text"]
+    assert (plan["content_type"], plan["file_type"], len(plan["checksum"])) == ("application/pdf", "pdf", 64)
+    assert photo["width"] >= 320
+    assert (files.folder / "files/photos/1/a.jpg").stat().st_size == photo["size"]
+    assert {f["filename"] for f in await queries.files_of(files.session, "photos:1")} == set(found)
+
+
+async def test_no_signature_reaches_state_or_index(files: Files) -> None:
+    await files.job(record(1, signed("a.jpg")), record(2, signed("b", PAST)))
+    for row in (await files.documents()).values():
+        assert "sig=REDACTED" in row["url"]
+    stored = (files.folder / "state" / "state.db").read_bytes() + b"".join(
+        p.read_bytes() for p in (files.folder / "state").glob("state.db-*")
+    )
+    for url in (signed("a.jpg"), signed("b", PAST)):
+        assert url.rpartition("=")[2].encode() not in stored
+
+
+async def test_an_unchanged_file_is_never_fetched_twice(files: Files) -> None:
+    document = record(1, **{"10": plain("plan.pdf"), "11": plain("c.dwg")})
+    assert (await files.job(document)).downloaded == 1
+    before = await files.documents()
+    arrived: list[int] = []
+    again = files.downloader(on_progress=lambda file, size: arrived.append(size))
+    counts = await files.job(document, downloader=again)
+    assert (counts.found, counts.downloaded, counts.skipped) == (2, 0, 2)
+    assert sum(arrived) == 0
+    assert (await files.documents())["plan.pdf"] == before["plan.pdf"]
+
+
+async def test_a_copy_removed_from_disk_is_fetched_again(files: Files) -> None:
+    document = record(1, **{"10": plain("plan.pdf")})
+    await files.job(document)
+    (files.folder / "files/photos/1/plan.pdf").unlink()
+    assert (await files.job(document)).downloaded == 1
+
+
+async def test_an_expired_url_does_not_fail_a_file_that_we_have(files: Files) -> None:
+    await files.job(record(1, "https://storage.procore.example/b/1/7/x.jpg?sig=good"))
+    counts = await files.job(record(1, "https://storage.procore.example/b/1/7/x.jpg?Expires=1&sig=old"))
+    assert (counts.failed, counts.skipped) == (0, 1)
+
+
+async def test_a_file_of_two_records_is_one_document_naming_both(files: Files) -> None:
+    both = record(1, **{"10": plain("a.jpg")}), record(2, **{"10": plain("a.jpg")})
+    assert (await files.job(*both, extractor=Extractor())).found == 1
+    assert (await files.documents())["a.jpg"]["record_doc_ids"] == ["photos:1", "photos:2"]
+    first = (await files.documents())["a.jpg"]
+    await files.job(record(3, **{"10": plain("a.jpg")}))
+    photo = (await files.documents())["a.jpg"]
+    assert photo["record_doc_ids"] == ["photos:1", "photos:2", "photos:3"]
+    assert (photo["width"], photo["checksum"]) == (first["width"], first["checksum"])
+
+
+async def test_a_reference_that_went_away_takes_its_document_along(files: Files) -> None:
+    await files.job(record(1, **{"10": plain("a.jpg"), "11": plain("b.jpg")}))
+    await files.job(record(1, **{"10": plain("a.jpg")}))
+    assert list(await files.documents()) == ["a.jpg"]
+    await files.job(record(1))
+    assert await files.documents() == {}
+
+
+async def test_a_deleted_record_is_no_longer_named_by_its_files(files: Files) -> None:
+    await files.job(
+        record(1, **{"10": plain("a.jpg"), "11": plain("b.jpg")}), record(2, **{"10": plain("a.jpg")})
+    )
+    ingester = FileIngester(
+        state=files.state, feeder=Feeder(files.session), sequence=ReadSequence(files.state), job_id=files.job_id,
+        publish=files.events.append,
+    )  # fmt: skip
+    await ingester.forget("photos", ["1"])
+    assert {name: fields["record_doc_ids"] for name, fields in (await files.documents()).items()} == {
+        "a.jpg": ["photos:2"]
+    }
+    await files.state.commit_batch(BatchCommit(job_id=files.job_id, table="photos", removed=["1"]))
+    await ingester.drain()
+    assert await files.state.file_counts() == {"downloaded": 1}
+
+
+async def test_a_retry_that_succeeds_ends_the_failure(files: Files) -> None:
+    await files.job(record(1, signed("a.jpg", PAST)))
+    assert list((await files.failures()).values()) == ["expired_url"]
+    counts = await files.job(record(1, "https://storage.procore.example/b/1/7/new.jpg"))
+    assert (counts.downloaded, counts.failed) == (1, 0)
+
+
+async def test_a_failed_file_that_arrives_is_resolved(files: Files) -> None:
+    document = record(1, **{"10": key("a.jpg")})
+    nowhere = FileDownloader(files.folder / "files")
+    assert (await files.job(document, downloader=nowhere)).failed == 1
+    assert await files.failures() == {"a.jpg": "no_bucket"}
+    assert (await files.job(document)).downloaded == 1
+    assert await files.failures() == {}
+
+
+async def test_without_fetching_files_are_referenced_and_stay_pending(files: Files) -> None:
+    document = record(1, **{"10": plain("a.jpg")})
+    counts = await files.job(document, fetch=False)
+    assert (counts.found, counts.skipped) == (1, 1)
+    assert (await files.documents())["a.jpg"]["status"] == "referenced"
+    assert [found async for found in unsettled(files.state)] == [("photos", ["1"])]
+    assert (await files.job(document)).downloaded == 1
+    assert [found async for found in unsettled(files.state)] == []
+
+
+async def test_a_stopped_job_leaves_its_files_pending(files: Files) -> None:
+    control = JobControl()
+    control.stop()
+    counts = await files.job(record(1, **{"10": plain("a.jpg")}), control=control)
+    assert counts.found == 0
+    assert [found async for found in unsettled(files.state)] == [("photos", ["1"])]
+
+
+async def test_a_file_that_cannot_be_read_is_a_failure_with_its_copy_kept(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingestion import errors
+
+    async def crash(self: Extractor, path: Path, kind: str) -> Any:
+        raise errors.DownloadError("its content ended the reader", cause="extraction_failed")
+
+    monkeypatch.setattr(Extractor, "extract", crash)
+    counts = await files.job(record(1, **{"10": plain("plan.pdf")}), extractor=Extractor())
+    assert (counts.downloaded, counts.failed) == (0, 1)
+    assert await files.failures() == {"plan.pdf": "extraction_failed"}
+    assert (files.folder / "files/photos/1/plan.pdf").exists()
+
+
+async def test_many_files_pass_through_a_small_queue(files: Files) -> None:
+    documents = [record(n, **{"1": plain(f"{n}.dwg"), "2": plain(f"{n}.jpg")}) for n in range(1, 151)]
+    counts = await files.job(*documents, workers=2)
+    assert (counts.found, counts.downloaded, counts.skipped) == (300, 150, 150)
+
+
+async def test_an_index_that_is_gone_stops_the_job_and_loses_no_file(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingestion import errors
+
+    async def down(self: Feeder, operations: Any) -> Any:
+        raise errors.VespaUnavailable("Vespa cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Feeder, "feed", down)
+        with pytest.raises(errors.VespaUnavailable):
+            await files.job(*[record(n, **{"1": plain(f"{n}.jpg")}) for n in range(1, 40)], workers=2)
+    tables = [keys async for table, keys in unsettled(files.state)]
+    assert len(tables[0]) == 39
