@@ -203,7 +203,7 @@ def test_a_put_replaces_the_whole_document(client: Client) -> None:
 
 
 def test_a_condition_decides_over_the_stored_document(client: Client) -> None:
-    newer = {"condition": "procore_record.read_seq < 5"}
+    newer: dict[str, Any] = {"condition": "procore_record.read_seq < 5"}
     status, body = client.put("1", {"read_seq": 5}, **newer)
     assert (status, body["message"].count("Document does not exist")) == (412, 1)
     assert client.put("1", {"read_seq": 5}, create="true", **newer)[0] == 200
@@ -373,7 +373,7 @@ def test_an_unknown_cluster_is_refused_with_the_name_of_ours(client: Client) -> 
 
 def test_documents_of_a_selection_are_updated_and_removed(client: Client) -> None:
     _fill(client)
-    only = {"selection": 'procore_record.source_table == "b"', "cluster": "procore_content"}
+    only: dict[str, Any] = {"selection": 'procore_record.source_table == "b"', "cluster": "procore_content"}
     status, body = client.send("PUT", client.path(""), {"fields": {"project_id": {"assign": 5}}}, **only)
     assert (status, body["documentCount"]) == (200, 4)
     assert len(_pages(client, selection="procore_record.project_id == 5")) == 4

@@ -265,7 +265,7 @@ def test_only_ten_groups_come_back_unless_more_are_asked_for(index: Index) -> No
     each = "all(group(key_bucket) {} each(output(count())))"
     assert len(other.groups(each.format(""))["children"][0]["children"]) == 10
     assert len(other.groups(each.format("max(12)"))["children"][0]["children"]) == 12
-    more = {"grouping.defaultMaxGroups": 11}
+    more: dict[str, Any] = {"grouping.defaultMaxGroups": 11}
     assert len(other.groups(each.format(""), **more)["children"][0]["children"]) == 11
     assert "unbounded" in other.refused(
         f"select * from procore_record where true | {each.format('max(inf)')}"

@@ -74,7 +74,8 @@ def start(
     It runs in a session of its own, so neither the caller's end nor its Ctrl-C ends it. Raises
     VespaUnavailable with the process's own words when it does not come up.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir = data_dir.resolve()  # the process runs in another folder
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port_file = data_dir / PORT_FILE
     port_file.unlink(missing_ok=True)
     log = data_dir / LOG_FILE

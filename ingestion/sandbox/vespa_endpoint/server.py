@@ -7,6 +7,7 @@ granian serves HTTP/1.1 and cleartext HTTP/2 with prior knowledge on one port; p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import ipaddress
 import os
@@ -30,6 +31,7 @@ from ingestion.sandbox.vespa_endpoint.writer import Writer
 LOCK_FILE = "lock"
 _READERS = 4
 _READY_POLL_S = 0.005
+_GRACE_S = 0.25
 # More than any client keeps in flight on one connection (`vespa feed` goes up to 4096 over 8).
 _MAX_STREAMS = 4096
 
@@ -77,13 +79,20 @@ async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -
     )
     loop = asyncio.get_running_loop()
     task = loop.create_task(server.serve(), name="granian")
+
+    def stop() -> None:
+        server.stop()
+        # granian waits for open connections, and clients keep theirs; whatever was acknowledged is safe.
+        loop.call_later(_GRACE_S, task.cancel)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     try:
-        await _wait_until_listening(host, port, task)
-        if port_file is not None:
-            _write_atomically(port_file, str(port))
-        await task
+        with contextlib.suppress(asyncio.CancelledError):
+            await _wait_until_listening(host, port, task)
+            if port_file is not None:
+                _write_atomically(port_file, str(port))
+            await task
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         store.close()
@@ -125,7 +134,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
 def _lock_folder(data_dir: Path) -> IO[bytes]:
     """Lock the folder for this process; the lock goes with the process, however that ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (data_dir / LOCK_FILE).open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
