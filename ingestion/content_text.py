@@ -36,6 +36,7 @@ _EXCLUDED = re.compile(
     r"|path|mime|mime_type|content_type|password|secret|opaque|cursor|md5|sha1|sha256)$"
 )
 _FIRST = re.compile(r"^(?:.*_)?(?:number|title|subject|name|full_name|code)$")
+_JSON_STARTS = frozenset({'{"', "[{", '["'})
 _ADDRESS = re.compile(r"(?:https?|s3|ftp|file|data|mailto):\S*$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
 _DROPPED_ELEMENTS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -71,7 +72,12 @@ def join(parts: Iterable[str]) -> str:
 
 
 def readable(text: str) -> str:
-    """Text without markup, entities and surplus blanks; "" for an address, an id or a masked value."""
+    """Text without markup, entities and surplus blanks; "" for an address, an id or a masked value.
+
+    Of text that is JSON, as it may be inside other JSON, only its own readable strings.
+    """
+    if text[:2] in _JSON_STARTS:
+        return readable_json(text)
     if "<" in text or "&" in text:
         text = _without_markup(text)
     if ":" in text and _ADDRESS.match(text.strip()):
@@ -95,7 +101,8 @@ def readable_json(text: str) -> str:
     seen: dict[str, None] = {}
     for key, leaf in leaves:
         if leaf and not _is_excluded(key):
-            part = readable(leaf)
+            # An escape in the JSON may stand for a character that must not reach the index.
+            part = readable(leaf if leaf.isprintable() else clean(leaf)[0])
             if part and not _is_key_like(part):
                 seen[part] = None
     return "\n".join(seen)

@@ -230,11 +230,11 @@ class DocumentBuilder:
         def cell(text: str) -> str:
             if len(text) > settled:
                 text = self._cut(name, text)
-            if not text.isprintable():
-                text = self._clean(name, text)
             if always_json or text[:1] in ("{", "["):
                 text = json_text.mask_members(text, rule, all_keys=all_keys)
-            return redact_text(text)
+            text = redact_text(text)
+            # Last, because masking JSON inside a string spells its escapes out.
+            return text if text.isprintable() else self._clean(name, text)
 
         return cell
 

@@ -87,14 +87,15 @@ def canonical(text: str, type_name: str) -> str:
 
 
 def _timestamp(text: str) -> str:
-    return text.replace(" ", "T", 1)
+    return text if "T" in text else text.replace(" ", "T", 1)
 
 
 def _timestamptz(text: str) -> str:
-    if "+00" in text or text[-1:] == "Z":
-        text = text.replace(" ", "T", 1)
-        return text.replace("+00", "Z", 1) if text.endswith(("+00", "+00 BC")) else _in_utc(text)
-    return text.replace(" ", "T", 1) if text.endswith(("Z BC", "infinity")) else _in_utc(text)
+    if text.endswith("+00"):
+        return f"{text[:-3].replace(' ', 'T', 1)}Z"
+    if text.endswith("+00 BC"):
+        return f"{text[:-6].replace(' ', 'T', 1)}Z BC"
+    return text if text.endswith(("Z", "Z BC", "infinity")) else _in_utc(text)
 
 
 def _in_utc(text: str) -> str:
