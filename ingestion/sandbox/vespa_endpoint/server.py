@@ -15,7 +15,7 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings, HTTP2Settings
@@ -64,7 +64,7 @@ async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -
     executor = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
     writer = Writer(store)
     app = HttpApp(DocumentApi(store, writer, executor), SearchApi(store, executor))
-    server = Server(
+    server: Any = Server(  # untyped
         app,
         address=host,
         port=port,
