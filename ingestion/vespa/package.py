@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 def files() -> dict[str, str]:
     """Every file of the package: path inside it → text."""
     out = {"services.xml": services_xml()}
-    out.update({f"schemas/{name}.sd": schema_text(schema) for name, schema in SCHEMAS.items()})
+    out.update({f"schemas/{name}.sd": schema_text(name) for name in SCHEMAS})
     return out
 
 
@@ -98,10 +99,11 @@ def services_xml() -> str:
 """
 
 
-def schema_text(schema: Schema) -> str:
+@cache
+def schema_text(name: str) -> str:
     """The .sd file of one document type."""
     # pyvespa leaves runs of blank lines and trailing spaces behind.
-    lines = (line.rstrip() for line in _pyvespa_schema(schema).schema_to_text.splitlines())
+    lines = (line.rstrip() for line in _pyvespa_schema(SCHEMAS[name]).schema_to_text.splitlines())
     return "\n".join(line for line in lines if line) + "\n"
 
 
