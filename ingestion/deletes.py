@@ -7,11 +7,12 @@ its document goes, and an implausible share of them stops the removal until the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 
 from ingestion import document_ids, errors, reconciliation, settlement
 from ingestion.key_lookup import find_rows, source_keys
+from ingestion.partitions import Kind, Partition
 from ingestion.settlement import Result, TableRun
 from ingestion.source_reader import Purpose, ReadBatch, Row
 
@@ -34,7 +35,7 @@ async def remove_unseen(run: TableRun, last: ReadBatch) -> None:
     count = await run.io.state.not_seen_count(run.name, run.io.epoch)
     await _brake(run, count, suspects())
     async for keys in suspects():
-        await _remove_gone(run, keys, last)
+        await remove_gone(run, keys, last)
 
 
 async def remove_missing(run: TableRun, last: ReadBatch) -> None:
@@ -64,11 +65,18 @@ async def remove_missing(run: TableRun, last: ReadBatch) -> None:
         new += missing
     await _brake(run, len(gone), _in_steps(gone))
     async for keys in _in_steps(gone):
-        await _remove_gone(run, keys, last)
+        await remove_gone(run, keys, last)
     lost_copies = await _no_longer_duplicated(run, [key for key, met in failed.items() if met])
     async for keys in _in_steps([*new, *lost_copies]):
         await _settle_again(run, keys, last)
-    await _end_failures(run, [key for key, met in failed.items() if not met])
+    await end_failures_of_gone(run, [key for key, met in failed.items() if not met])
+
+
+async def remove_documents(run: TableRun, keys: Sequence[str]) -> None:
+    """Remove documents that the source has no row for, after a look for each in a newer snapshot."""
+    last = ReadBatch(Partition(table=run.name, ordinal=0, kind=Kind.SETTLE), ())
+    async for step in _in_steps(keys):
+        await remove_gone(run, step, last)
 
 
 async def _groups(run: TableRun, failed: dict[str, bool]) -> AsyncGenerator[frozenset[int], None]:
@@ -128,7 +136,7 @@ async def _absent(run: TableRun, keys: Collection[str]) -> set[str]:
     return absent
 
 
-async def _remove_gone(run: TableRun, keys: list[str], last: ReadBatch) -> None:
+async def remove_gone(run: TableRun, keys: list[str], last: ReadBatch) -> None:
     """Remove the documents of those of `keys` that are gone; settle the others once more."""
     # Before the snapshot: whatever is read after it outranks the removal.
     read_seq = await run.io.sequence.next()
@@ -181,7 +189,7 @@ async def _no_longer_duplicated(run: TableRun, keys: Collection[str]) -> list[st
     return [key for key, count in copies.items() if held[key] != count]
 
 
-async def _end_failures(run: TableRun, keys: list[str]) -> None:
+async def end_failures_of_gone(run: TableRun, keys: list[str]) -> None:
     """End what stands against keys that the source no longer holds."""
     async for step in _in_steps(keys):
         gone = await _absent(run, step)

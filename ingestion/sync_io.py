@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from ingestion.db_connection import DatabaseConnection
 from ingestion.events import Event, Publish
 from ingestion.job_control import JobControl
+from ingestion.partitions import BLOCKS_PER_PARTITION
 from ingestion.state.store import StateStore
 from ingestion.state.types import BatchCommit, Job
 from ingestion.vespa.feeding import Feeder
@@ -68,6 +69,7 @@ class SyncIO:
     log: logging.Logger
     files: FileSink | None = None
     batch_size: int = 1000
+    blocks_per_partition: int = BLOCKS_PER_PARTITION
     version_num: int = 0
     source: str = ""
     """System identifier and timeline of the server, empty where we may not ask."""

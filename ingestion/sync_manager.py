@@ -18,6 +18,7 @@ from ingestion.documents import Detector
 from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Publish, TableTotal
 from ingestion.job_control import JobControl
 from ingestion.job_run import JobResult, JobRun, TableResult
+from ingestion.partitions import BLOCKS_PER_PARTITION
 from ingestion.schema_discovery import SchemaMap
 from ingestion.sensitivity import NO_MASKS, MaskPolicy
 from ingestion.server_info import ServerInfo
@@ -109,6 +110,7 @@ class SyncManager:
         on_start: OnStart | None = None,
         delete_share: float = 0.2,
         delete_floor: int = 10,
+        blocks_per_partition: int = BLOCKS_PER_PARTITION,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.db, self.schema_map = db, schema_map
@@ -120,6 +122,7 @@ class SyncManager:
         self._masks, self._zone, self._detector = masks, source_timezone, detector
         self._file_sink, self._publish, self._on_start = file_sink, publish, on_start
         self._delete_share, self._delete_floor, self._clock = delete_share, delete_floor, clock
+        self._blocks_per_partition = blocks_per_partition
 
     # -- contract -----------------------------------------------------------------------------------------
 
@@ -292,6 +295,7 @@ class SyncManager:
             control=self.control,
             log=self._log,
             batch_size=config.batch_size,
+            blocks_per_partition=self._blocks_per_partition,
             version_num=info.version_num,
             source=_source(info),
             delete_share=self._delete_share,
@@ -299,7 +303,7 @@ class SyncManager:
             allow_mass_delete=config.allow_mass_delete,
             clock=self._clock,
         )
-        if config.download_files and self._file_sink is not None:
+        if self._file_sink is not None:
             io.files = self._file_sink(io, config)
         await state.set_source_identity(
             SourceIdentity(

@@ -164,7 +164,9 @@ async def make(run: TableRun, start: Start, *, by_blocks: bool = False) -> Table
     elif not by_blocks and await _has_pages(run):
         parts = partitions.plan_pages(table.name, horizon, settle=not run.key_unique)
     else:
-        parts = partitions.plan_blocks(table.name, reader.layout.storages, horizon)
+        parts = partitions.plan_blocks(
+            table.name, reader.layout.storages, horizon, size=run.io.blocks_per_partition
+        )
     steps = tuple(Step(part, None, False) for part in parts)
     return TablePlan(start.mode, start.since, first_seq, aside, steps)
 

@@ -94,6 +94,14 @@ class TableSync:
                 run.rereads = True
         return await self._end(run, plan, mark, known)
 
+    async def opened(self) -> TableRun:
+        """The table ready to be read and settled outside of a sync: for retries and repairs.
+
+        Raises SchemaError when it is gone or cannot be read.
+        """
+        table, _ = await self._table()
+        return await self._begin(table, Counts())
+
     # -- before -------------------------------------------------------------------------------------------
 
     async def _table(self) -> tuple[Table, TableState | None]:

@@ -1,0 +1,167 @@
+"""An incremental sync: no commit is missed, nothing unchanged is fed, what is gone leaves the index."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sync_world import World, counts, world
+
+from ingestion.sync_manager import SyncConfig
+
+
+@pytest.fixture
+async def here(empty_database: str, vespa_url: str, namespace: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with world(empty_database, vespa_url, namespace, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def synced(here: World) -> World:
+    """A table of 100 rows without a declared key, in the index."""
+    await here.sql(
+        "CREATE TABLE t (id bigint, v text, updated_at timestamp)",
+        "INSERT INTO t SELECT i, 'v', '2024-01-01' FROM generate_series(1, 100) i",
+    )
+    assert counts(await here.full(), "t") == (100, 100, 0, 0)
+    return here
+
+
+async def test_inserts_and_updates_are_fed_and_the_rest_is_not_even_read(synced: World) -> None:
+    await synced.sql(
+        "INSERT INTO t VALUES (101, 'new', now())",
+        "UPDATE t SET v = 'changed' WHERE id IN (1, 2)",
+    )
+    assert counts(await synced.incremental(), "t") == (3, 3, 0, 0)
+    found = await synced.column("t", "v")
+    assert (found["1"], found["2"], found["3"], found["101"]) == ("changed", "changed", "v", "new")
+    # The horizon is that of the read's begin, so what changed since is looked at once more, and not fed.
+    read, indexed, failed, skipped = counts(await synced.incremental(), "t")
+    assert (indexed, failed) == (0, 0)
+    assert read == skipped <= 3
+    assert counts(await synced.incremental(), "t") == (0, 0, 0, 0)
+
+
+async def test_a_commit_later_than_the_sync_that_began_before_it_is_not_missed(synced: World) -> None:
+    late = await asyncpg.connect(synced.url)
+    try:
+        transaction = late.transaction()
+        await transaction.start()
+        await late.execute("INSERT INTO t VALUES (200, 'late', '2024-01-01')")
+        await late.execute("UPDATE t SET v = 'late' WHERE id = 5")
+        await synced.sql("INSERT INTO t VALUES (201, 'early', '2025-01-01')")
+        await synced.incremental()
+        assert "200" not in await synced.column("t", "v")
+        await transaction.commit()
+    finally:
+        await late.close()
+    await synced.incremental()
+    found = await synced.column("t", "v")
+    assert (found["200"], found["201"], found["5"]) == ("late", "early", "late")
+
+
+async def test_ties_null_and_strange_timestamps_are_not_missed(synced: World) -> None:
+    await synced.sql(
+        "INSERT INTO t SELECT i, 'tie', '2024-01-01' FROM generate_series(300, 320) i",
+        "INSERT INTO t VALUES (400, 'null', NULL), (401, 'never', 'infinity'), (402, 'old', '0001-01-01')",
+        "UPDATE t SET v = 'backwards', updated_at = '1970-01-01' WHERE id = 9",
+    )
+    assert counts(await synced.incremental(), "t") == (25, 25, 0, 0)
+    found = await synced.column("t", "v")
+    assert [found[k] for k in ("300", "400", "401", "402", "9")] == [
+        "tie",
+        "null",
+        "never",
+        "old",
+        "backwards",
+    ]
+
+
+async def test_a_row_that_only_looks_new_is_not_fed_again(synced: World) -> None:
+    before = await synced.documents("t")
+    await synced.sql("UPDATE t SET v = v")
+    assert counts(await synced.incremental(), "t") == (100, 0, 0, 100)
+    assert await synced.documents("t") == before
+
+
+async def test_deleted_rows_leave_the_index(synced: World) -> None:
+    await synced.sql("DELETE FROM t WHERE id IN (3, 4, 5)")
+    result = await synced.incremental()
+    assert result.records_deleted == 3
+    assert result.status == "completed"
+    assert not {"3", "4", "5"} & set(await synced.column("t", "v"))
+    assert len(await synced.documents("t")) == 97
+
+
+async def test_an_implausible_share_of_deletes_waits_for_the_operator(synced: World) -> None:
+    await synced.sql("DELETE FROM t WHERE id > 60", "UPDATE t SET v = 'changed' WHERE id = 1")
+    for sync in (synced.incremental, synced.full):
+        result = await sync()
+        assert result.status == "partial"
+        assert "40 of 100" in result.errors[0]
+        assert "--allow-mass-delete" in result.errors[0]
+        assert len(await synced.documents("t")) == 100
+    assert (await synced.column("t", "v"))["1"] == "changed"
+    result = await synced.incremental(SyncConfig(allow_mass_delete=True))
+    assert (result.status, result.records_deleted) == ("completed", 40)
+    assert len(await synced.documents("t")) == 60
+
+
+async def test_a_table_without_a_checkpoint_is_read_in_full(here: World) -> None:
+    await here.sql("CREATE TABLE t (id bigint PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 30)")
+    assert counts(await here.incremental(), "t") == (30, 30, 0, 0)
+    assert counts(await here.incremental(), "t") == (0, 0, 0, 0)
+
+
+async def test_a_failure_ends_when_its_row_is_gone(here: World) -> None:
+    await here.sql(
+        "CREATE TABLE t (id bigint, v text)",
+        "INSERT INTO t SELECT i, 'v' FROM generate_series(1, 30) i",
+        "INSERT INTO t VALUES (7, 'other'), (NULL, 'n')",
+    )
+    await here.full()
+    assert len(await here.failures()) == 3
+    await here.sql("DELETE FROM t WHERE id = 7 OR id IS NULL")
+    await here.incremental()
+    assert await here.failures() == []
+
+
+async def test_a_new_column_makes_every_row_compared(synced: World) -> None:
+    await synced.sql("ALTER TABLE t ADD COLUMN extra text DEFAULT 'given'")
+    await synced.discover()
+    assert counts(await synced.incremental(), "t") == (100, 100, 0, 0)
+    assert set((await synced.column("t", "extra")).values()) == {"given"}
+
+
+async def test_another_server_than_last_time_means_comparing_every_row(synced: World) -> None:
+    async with synced.state() as state:
+        known = await state.table_state("t")
+        assert known is not None
+        await state.set_table_state(replace(known, detail={**known.detail, "source": "1/1"}))
+    await synced.sql("ALTER TABLE t DISABLE TRIGGER ALL", "UPDATE t SET v = 'w' WHERE id = 1")
+    assert counts(await synced.incremental(), "t") == (100, 1, 0, 99)
+    said = [event for event in synced.events if "comparing every row" in getattr(event, "message", "")]
+    assert len(said) == 1
+
+
+async def test_transaction_ids_that_ran_backwards_mean_comparing_every_row(synced: World) -> None:
+    async with synced.state() as state:
+        known = await state.table_state("t")
+        assert known is not None
+        assert known.horizon is not None
+        await state.set_table_state(replace(known, horizon=known.horizon + 10_000_000))
+    assert counts(await synced.incremental(), "t") == (100, 0, 0, 100)
+
+
+async def test_a_checkpoint_says_since_when_nothing_is_missing(synced: World) -> None:
+    before = await synced.value("SELECT now()")
+    await synced.sql("INSERT INTO t VALUES (101, 'v', NULL)")
+    await synced.incremental()
+    status = await (await synced.manager()).get_status()
+    row = status["tables"]["t"]
+    assert row["status"] == "completed"
+    assert row["last_sync_timestamp"] >= before.isoformat()[:19]
+    assert row["records_indexed"] == 101
