@@ -59,14 +59,15 @@ def redact_text(text: str) -> str:
     URLs are found anywhere, also inside HTML, JSON or another URL. Everything else stays as it is, byte
     for byte, and the function is idempotent.
     """
-    if "=" in text:
-        if _may_name_a_secret(text):
+    if "=" in text or "%" in text or "\\u003" in text or "&#" in text or "&equals" in text:
+        # Searching a lowered copy for each word is ten times as fast as one case-insensitive pattern.
+        low = text.lower()
+        if _may_name_a_secret(low):
             text = _PLAIN.sub(_replaced, text)
-            if "%" in text:
+            if "%3d" in low or "%25" in low:
                 text = _ENCODED.sub(_replaced, text)
-            text = _ASSIGNED.sub(_replaced, text)
-    elif ("%" in text or "\\u003" in text or "&#" in text or "&equals" in text) and _may_name_a_secret(text):
-        text = _ENCODED.sub(_replaced, _PLAIN.sub(_replaced, text))
+            if "=" in text and ("passw" in low or "pwd" in low):
+                text = _ASSIGNED.sub(_replaced, text)
     if "@" in text and (":/" in text or ":\\/" in text):
         text = _USERINFO.sub(_replaced, _POSTGRES_USERINFO.sub(_replaced, text))
     if "earer" in text or "EARER" in text or "uthorization" in text:
@@ -74,9 +75,7 @@ def redact_text(text: str) -> str:
     return text
 
 
-def _may_name_a_secret(text: str) -> bool:
-    # Searching a lowered copy for each word is ten times as fast as one case-insensitive pattern.
-    low = text.lower()
+def _may_name_a_secret(low: str) -> bool:
     return (
         "sig" in low
         or "token" in low
