@@ -146,11 +146,13 @@ class Vocabulary:
             entry = Entry(table, raw if plain != raw and plain in raw_names else plain, raw)
             self.entries[table.name] = entry
             self._owners["".join(entry.words)].add(table.name)
+            self._owners["".join(entry.raw_words)].add(table.name)
         ends = {name[i:] for name in self._owners for i in range(len(name) - 2)}
         for entry in self.entries.values():
             self._read_columns(entry, ends)
         for entry in self.entries.values():
             self._find_keys(entry)
+        self._settle_shared_keys()
         for entry in self.entries.values():
             self._index(entry)
         self._find_people()
@@ -182,9 +184,19 @@ class Vocabulary:
                 entry.column_prefix = first
         for column in columns:
             parsed = parse_column(column.name, entry.column_prefix)
+            if any(part.isdigit() for part in words.split_words(column.name)):
+                parsed = self._with_number(column.name, parsed)
             if not parsed.key_word and len(parsed.stem) == 1:
                 parsed = _split_compact(column.name, parsed, ends)
             entry.parsed[column.name] = parsed
+
+    def _with_number(self, name: str, parsed: ParsedName) -> ParsedName:
+        """`region_2_id` is a second region, unless there is a table `region_2`."""
+        parts = words.split_words(name)
+        while parts and (parts[-1] in words.STRONG_KEY_WORDS):
+            parts.pop()
+        stem = tuple(words.singular(part) for part in parts)
+        return ParsedName(stem, parsed.key_word, tuple(parts)) if "".join(stem) in self._owners else parsed
 
     def _find_keys(self, entry: Entry) -> None:
         table = entry.table
@@ -241,6 +253,31 @@ class Vocabulary:
                 found.append(Key(column, parsed.stem, likely, generic, declared, composite))
         found.sort(key=lambda k: -k.likely)
         entry.keys = _without_rivals(found, weak, singles)
+
+    def _settle_shared_keys(self) -> None:
+        """Of several tables with an equally named key, the one that it is named after has it.
+
+        `emp_no` is the key of `employees`, and in `dept_emp` refers there.
+        """
+        owners: dict[str, list[tuple[Entry, Key]]] = defaultdict(list)
+        for entry in self.entries.values():
+            for key in entry.keys:
+                if not key.generic and key.stem:
+                    owners[key.column.name.lower()].append((entry, key))
+        for sharing in owners.values():
+            if len(sharing) < 2 or not any(self._is_home(e, k) for e, k in sharing):
+                continue
+            for entry, key in sharing:
+                if not key.declared and not self._is_home(entry, key):
+                    entry.keys = [k for k in entry.keys if k is not key]
+
+    def _is_home(self, entry: Entry, key: Key) -> bool:
+        """Whether the key is named after the whole of its table's name, shortened or not."""
+        if "".join(key.stem) in ("".join(entry.words), "".join(entry.raw_words)):
+            return True
+        return (
+            len(key.stem) == len(entry.words) == 1 and words.abbreviates(key.stem[0], entry.words[0]) >= 0.6
+        )
 
     def _by_values(self, table: str, column: str, likely: float) -> float:
         """What the column's values make of the chance that it is a key."""

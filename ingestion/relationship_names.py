@@ -104,7 +104,19 @@ class NameMatcher:
         for match in [*shaped, *([] if own else self._matches(ask))]:
             if match.table not in best or match.score > best[match.table].score:
                 best[match.table] = match
-        return sorted(best.values(), key=lambda m: (-m.score, m.table))
+        found = self._prefer_own_schema(entry, list(best.values()))
+        return sorted(found, key=lambda m: (-m.score, m.table))
+
+    def _prefer_own_schema(self, source: Entry, found: list[NameMatch]) -> list[NameMatch]:
+        """Of equally named tables in several schemas, the one in the source's own schema."""
+        tables = {m.table: self._words.entries[m.table].table for m in found}
+        home = {t.relname for t in tables.values() if t.schema == source.table.schema}
+        return [
+            replace(m, score=m.score * 0.6)
+            if tables[m.table].schema != source.table.schema and tables[m.table].relname in home
+            else m
+            for m in found
+        ]
 
     def is_reference_like(self, table: Table, column: Column) -> bool:
         """Whether the name says that the column identifies something other than its own row."""

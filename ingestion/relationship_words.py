@@ -52,7 +52,8 @@ def split_words(name: str) -> list[str]:
 def singular(word: str) -> str:
     """A form shared by the singular and the plural of an English noun; not always a word itself."""
     if word in _IRREGULAR:
-        return _IRREGULAR[word]
+        word = _IRREGULAR[word]
+        return word[:-1] if word.endswith("e") and len(word) > 3 else word
     if len(word) <= 3 or word.isdigit():
         return word
     if word.endswith("ies") and len(word) > 4:

@@ -170,7 +170,7 @@ def _freshness(t: Table) -> str:
 
 
 def _outgoing(r: ImplicitRelationship) -> str:
-    sure = "declared" if r.basis == "declared" else f"{r.confidence:.0%} sure"
+    sure = "declared" if r.basis == "declared" else f"{_confidence(r)} sure"
     orphans = f", {r.orphan_share:.1%} orphans" if r.orphan_share else ""
     where = f" where {code(r.type_column)} is {code(r.type_value or '')}" if r.type_column else ""
     why = f": {text('; '.join(r.evidence))}" if r.evidence else ""
@@ -178,12 +178,16 @@ def _outgoing(r: ImplicitRelationship) -> str:
     return f"{code(r.source_column)} → {target}{where} ({sure}{orphans}){why}"
 
 
+def _confidence(r: ImplicitRelationship) -> str:
+    return "over 99%" if r.confidence >= 0.995 else f"{r.confidence:.0%}"
+
+
 def _all_relations(m: SchemaMap) -> str:
     if not m.relationships:
         return ""
     rows = [
         [f"{_link(r.source_table)}.{code(r.source_column)}", f"{_link(r.target_table)}.{code(r.target_column)}",
-         "declared" if r.basis == "declared" else f"{r.confidence:.0%}",
+         "declared" if r.basis == "declared" else _confidence(r),
          "" if r.orphan_share is None else f"{r.orphan_share:.1%}"]
         for r in m.relationships
     ]  # fmt: skip

@@ -1,0 +1,140 @@
+"""References found by names and types alone: one line is one habit of naming."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingestion import relationships
+from ingestion.schema_discovery import Column, ImplicitRelationship, Index, Table
+
+
+def tables(text: str) -> list[Table]:
+    """`name: column type, column! type` a line; `!` is NOT NULL, `*` the declared primary key, bigint default."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, rest = line.partition(":")
+        columns, primary = [], []
+        for part in filter(None, map(str.strip, rest.split(","))):
+            column, _, kind = part.partition(" ")
+            if column.endswith("*"):
+                column = column[:-1]
+                primary.append(column)
+            required = column.endswith("!") or column in primary
+            columns.append(Column(column.rstrip("!"), kind.strip() or "bigint", not required))
+        schema, _, relname = name.rpartition(".")
+        indexes = [Index("pk", primary, True, True)] if primary else []
+        found.append(Table(name, 0, columns, schema=schema or "public", relname=relname, indexes=indexes))
+    return found
+
+
+def asserted(text: str) -> set[str]:
+    return {
+        f"{r.source_table}.{r.source_column} -> {r.target_table}.{r.target_column}"
+        for r in relationships.infer(tables(text)).relationships
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        pytest.param("orders: id, customer_id\ncustomers: id", "orders.customer_id -> customers.id", id="plural"),
+        pytest.param("order: id, category_id\ncategory: id", "order.category_id -> category.id", id="singular"),
+        pytest.param("track: track_id!, album_id\nalbum: album_id!", "track.album_id -> album.album_id",
+                     id="key-named-after-table"),
+        pytest.param("photos: id, createdBy\nUsers: id", "photos.createdBy -> Users.id", id="role-in-camel-case"),
+        pytest.param("Orders: OrderID*, CustomerID\nCustomers: CustomerID*",
+                     "Orders.CustomerID -> Customers.CustomerID", id="pascal-case"),
+        pytest.param("orders: orderid*, customerid\ncustomers: customerid*",
+                     "orders.customerid -> customers.customerid", id="lower-case-run-together"),
+        pytest.param("invoices: id, contract_id\ncommitment_contracts: id",
+                     "invoices.contract_id -> commitment_contracts.id", id="prefix-left-out"),
+        pytest.param("film: film_id!, original_language_id\nlanguage: language_id!",
+                     "film.original_language_id -> language.language_id", id="role-before-the-table"),
+        pytest.param("rfis: id, assignee_id\ncompany_users: id", "rfis.assignee_id -> company_users.id",
+                     id="role-alone"),
+        pytest.param("docs: id, parent_id", "docs.parent_id -> docs.id", id="self-reference"),
+        pytest.param("employees: employee_id!, reports_to\nx: id", "employees.reports_to -> employees.employee_id",
+                     id="superior"),
+        pytest.param("orders: id, ship_via\nshippers: shipper_id!", "orders.ship_via -> shippers.shipper_id",
+                     id="verb-and-preposition"),
+        pytest.param("release: id!, artist_credit\nartist_credit: id!", "release.artist_credit -> artist_credit.id",
+                     id="no-id-at-all"),
+        pytest.param("concept_map: id, concept_id_1, concept_id_2\nconcept: concept_id!",
+                     "concept_map.concept_id_2 -> concept.concept_id", id="numbered"),
+        pytest.param("dept_emp: emp_no!, dept_no!\nemployees: emp_no*\ndepartments: dept_no*",
+                     "dept_emp.emp_no -> employees.emp_no", id="abbreviated-key"),
+        pytest.param("book: id_, author_\nauthor: id_", "book.author_ -> author.id_", id="trailing-underscore"),
+        pytest.param("a: id, fk_user\nuser: id", "a.fk_user -> user.id", id="fk-first"),
+        pytest.param("current_node_tags: node_id, k text\ncurrent_nodes: id\nnodes: id",
+                     "current_node_tags.node_id -> current_nodes.id", id="nearest-relative"),
+        pytest.param("l_area_artist: id, entity0, entity1\narea: id\nartist: id",
+                     "l_area_artist.entity1 -> artist.id", id="numbered-link"),
+        pytest.param("area_redirect: gid* uuid, new_id\narea: id*", "area_redirect.new_id -> area.id",
+                     id="pointer-table"),
+        pytest.param("sales.orders: id, customer_id\nsales.customers: id\nold.customers: id",
+                     "sales.orders.customer_id -> sales.customers.id", id="same-schema-first"),
+    ],
+)  # fmt: skip
+def test_habit_is_understood(schema: str, expected: str) -> None:
+    assert expected in asserted(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param("orders: id, cost_code_id\ncustomers: id", id="no-such-table"),
+        pytest.param("sets: id, num_created_nodes integer\nnodes: id", id="a-count-of-rows"),
+        pytest.param("items: id, customer_id text\ncustomers: id uuid", id="types-cannot-meet"),
+        pytest.param("logs: id, record_id, record_type text\nrecords_a: id\nrecords_b: id", id="polymorphic"),
+        pytest.param(
+            "vendors: id, company_id\ncompany_users: id\ncompany_roles: id", id="begins-like-two-tables"
+        ),
+        pytest.param("city: city_id!, city text\ncountry: country_id!", id="attribute-named-like-its-table"),
+        pytest.param("orders: id*, total integer", id="nothing-to-refer-to"),
+        pytest.param("x: id, item_id\nred_items: id\nblue_items: id", id="two-equal-targets"),
+    ],
+)
+def test_it_abstains_rather_than_guesses(schema: str) -> None:
+    assert asserted(schema) == set()
+
+
+def test_a_composite_key_takes_its_other_columns_along() -> None:
+    found = asserted("node_tags: node_id! , version! , k text\nnodes: node_id*, version*, lat integer")
+    assert found == {"node_tags.node_id -> nodes.node_id", "node_tags.version -> nodes.version"}
+
+
+def test_a_declared_key_is_taken_as_it_is_and_not_judged_again() -> None:
+    declared = [ImplicitRelationship("a", "b_id", "c", basis="declared")]
+    found = relationships.infer(tables("a: id, b_id\nb: id\nc: id"), declared=declared)
+    assert found.relationships == declared
+
+
+def test_a_reference_to_nothing_is_said_to_be_external() -> None:
+    found = relationships.infer(tables("items: id, cost_code_id\nvendors: id"))
+    assert [(e.table, e.column) for e in found.external] == [("items", "cost_code_id")]
+    assert "cost code" in found.external[0].reason
+
+
+def test_a_rejected_relation_stays_away_and_an_accepted_one_is_asserted() -> None:
+    given = tables("orders: id, customer_id, code_id\ncustomers: id\ncodes_of_law: id")
+    decisions = {("orders", "customer_id", "customers"): False, ("orders", "code_id", "codes_of_law"): True}
+    found = relationships.infer(given, decisions=decisions)
+    assert [(r.source_column, r.target_table, r.basis) for r in found.relationships] == [
+        ("code_id", "codes_of_law", "operator")
+    ]
+    assert not found.candidates
+
+
+def test_every_relation_says_why_and_how_sure() -> None:
+    found = relationships.infer(tables("orders: id, customer_id\ncustomers: id")).relationships[0]
+    assert found.evidence
+    assert 0.7 < found.confidence < 1
+    assert found.relation == "customer"
+
+
+def test_thousands_of_tables_take_seconds_not_minutes() -> None:
+    text = "\n".join(
+        f"thing_{i}: id, thing_{(i * 7) % 1500}_id, owner_{i}_id, note text" for i in range(1500)
+    )
+    found = relationships.infer(tables(text))
+    assert len(found.relationships) > 1000
