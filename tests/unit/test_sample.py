@@ -117,13 +117,19 @@ def test_without_dirt_nothing_is_planted_and_every_id_is_unique() -> None:
         assert "\\N" not in ids
 
 
-@pytest.mark.parametrize("kind", ["control_characters", "null_id", "orphan_reference", "map_nested"])
-def test_a_kind_that_is_left_out_is_not_planted(kind: str) -> None:
-    kinds = {
-        line.kind for line in _planted(sample.Sample(scale=0.2, dirt=sample.DirtOptions().without(kind)))
-    }
-    assert kind not in kinds
+def test_kinds_that_are_left_out_are_not_planted() -> None:
+    left_out = {"control_characters", "null_id", "orphan_reference", "map_nested", "file_missing"}
+    dirt = sample.DirtOptions().without(*left_out)
+    kinds = {line.kind for line in _planted(sample.Sample(scale=0.1, dirt=dirt))}
+    assert not kinds & left_out
     assert len(kinds) > 20
+
+
+def test_a_file_in_trouble_is_listed_as_a_file_of_its_own(lines: list[ManifestLine]) -> None:
+    found = sample.predicted_files(lines)
+    assert set(found) == {"expired_url", "http_404"}
+    saved = [line for line in lines if line.kind == "file_expired_url" and line.expect == "indexed"]
+    assert {(line.table, line.column) for line in saved} == {("photos", "url")}
 
 
 def test_an_unknown_kind_of_dirt_is_refused_by_name() -> None:

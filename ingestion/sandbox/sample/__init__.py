@@ -9,7 +9,7 @@ from __future__ import annotations
 from ingestion.sandbox.sample.dirt import ALL_KINDS, DirtOptions
 from ingestion.sandbox.sample.generator import Sample
 from ingestion.sandbox.sample.loader import SampleReport, load
-from ingestion.sandbox.sample.manifest import ManifestLine, Predicted, predicted, read
+from ingestion.sandbox.sample.manifest import ManifestLine, Predicted, predicted, predicted_files, read
 from ingestion.sandbox.sample.secrets import PREFIX as SECRET_PREFIX
 from ingestion.sandbox.sample.secrets import planted_secrets
 
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "planted_secrets",
     "predicted",
+    "predicted_files",
     "read",
     "references",
 ]

@@ -21,8 +21,21 @@ VALID_S: Final = 4_070_908_800
 MISSING: Final = "missing-"
 """Files whose name begins so are not in the store: it answers 404."""
 
+FETCHED: Final = frozenset({"pdf", "jpg", "png"})
+"""Types that are fetched; what is skipped by its type gets no trouble, because none would show."""
+
 _EXPIRED_SHARE: Final = 0.30
 _MISSING_SHARE: Final = 0.005
+
+_DOCUMENT_TYPES: Final = (
+    *["pdf"] * 50,
+    *["xlsx"] * 15,
+    *["docx"] * 15,
+    *["jpg"] * 8,
+    *["dwg"] * 5,
+    *["application/pdf"] * 4,
+    *["msg"] * 3,
+)
 
 # Upper bounds of the shares of a map column's values, of all rows.
 _NULL, _EMPTY = 0.55, 0.63
@@ -43,10 +56,15 @@ MESSY_KINDS: Final = tuple(kind for _, kind in _MESSY)
 
 def filename(chunk: Chunk, place: int, column: str, random: Random, name: str) -> str:
     """The name, or now and then one that the store does not have."""
-    if chunk.wants("file_missing") and random.random() < _MISSING_SHARE:
+    if chunk.wants("file_missing") and random.random() < _MISSING_SHARE and is_fetched(name):
         chunk.note(place, column, "file_missing", "failed:http_404")
         return MISSING + name
     return name
+
+
+def is_fetched(name: str) -> bool:
+    """Whether a file of that name is fetched at all."""
+    return name.rpartition(".")[2].lower() in FETCHED
 
 
 def key_of(chunk: Chunk, place: int, name: str, folder: str = "", project: int = 0) -> str:
@@ -55,38 +73,48 @@ def key_of(chunk: Chunk, place: int, name: str, folder: str = "", project: int =
     return f"{COMPANY}/{project}/{folder or chunk.table}/{chunk.ids[place]}/{name}"
 
 
-def expiry(chunk: Chunk, place: int, column: str, random: Random) -> int:
-    """When a URL's signature runs out: 30 % have."""
+def expiry(chunk: Chunk, place: int, column: str, random: Random, rescued: bool = False) -> int:
+    """When a URL's signature runs out: 30 % have. `rescued`: the row holds the file's key as well."""
     if chunk.wants("file_expired_url") and random.random() < _EXPIRED_SHARE:
-        chunk.note(place, column, "file_expired_url", "failed:expired_url")
+        chunk.note(place, column, "file_expired_url", "indexed" if rescued else "failed:expired_url")
         return EXPIRED_S
     return VALID_S
 
 
-def _url(chunk: Chunk, place: int, column: str, random: Random, name: str) -> str:
+def _url(chunk: Chunk, place: int, column: str, random: Random, name: str, rescued: bool = False) -> str:
     # A file has one trouble at a time: the URL of a missing one is valid.
-    expires = VALID_S if name.startswith(MISSING) else expiry(chunk, place, column, random)
+    troubled = name.startswith(MISSING) or not is_fetched(name)
+    expires = VALID_S if troubled else expiry(chunk, place, column, random, rescued)
     return signing.sign(key_of(chunk, place, name), COMPANY, chunk.projects[place], expires)
 
 
 def photo_key(chunk: Chunk, random: Random) -> list[str]:
     """The key of the photo that `url` shows."""
-    names = _photo_names(chunk)
-    return [
-        NULL if random.random() < 0.03 else key_of(chunk, place, name) for place, name in enumerate(names)
-    ]
 
-
-def photo_url(prefix: str = "", column: str = "url") -> Maker:
-    """The signed URL of a photo or its thumbnail."""
-
-    def make(chunk: Chunk, random: Random) -> list[str]:
+    def make(random: Random) -> list[str]:
         return [
-            _url(chunk, place, column, random, prefix + name)
+            NULL if random.random() < 0.03 else key_of(chunk, place, name)
             for place, name in enumerate(_photo_names(chunk))
         ]
 
-    return make
+    return chunk.shared("photo keys", make)
+
+
+def photo_url(chunk: Chunk, random: Random) -> list[str]:
+    """The signed URL of a photo; where it has run out, the key beside it still leads to the file."""
+    keys = photo_key(chunk, random)
+    return [
+        _url(chunk, place, "url", random, name, rescued=keys[place] is not NULL)
+        for place, name in enumerate(_photo_names(chunk))
+    ]
+
+
+def thumbnail_url(chunk: Chunk, random: Random) -> list[str]:
+    """The signed URL of a photo's thumbnail; there is no key of it."""
+    return [
+        _url(chunk, place, "thumbnail_url", random, f"thumb_{name}")
+        for place, name in enumerate(_photo_names(chunk))
+    ]
 
 
 def revision_name(chunk: Chunk, random: Random) -> list[str]:
@@ -140,11 +168,20 @@ def document_url(chunk: Chunk, random: Random) -> list[str]:
     return made
 
 
+def document_type(chunk: Chunk, row: int) -> str:
+    """A document's type: an extension or, carelessly, a MIME type."""
+    return _DOCUMENT_TYPES[mix(chunk.world.salt("document types") + row) % len(_DOCUMENT_TYPES)]
+
+
 def document_name(chunk: Chunk, row: int) -> str:
     """A document's file name, or a folder's name."""
-    names = chunk.pools.filenames
-    name = names[mix(chunk.world.salt("documents") + row) % len(names)]
-    return name.rpartition(".")[0] or name if is_folder(chunk.world, row) else name
+    stem = chunk.pools.titles[mix(chunk.world.salt("documents") + row) % len(chunk.pools.titles)]
+    stem = stem.partition(": ")[2]
+    if is_folder(chunk.world, row):
+        return stem
+    kind = document_type(chunk, row).rpartition("/")[2]
+    odd = [name for name in chunk.pools.filenames[-64:] if name.endswith("." + kind)]
+    return odd[row % len(odd)] if odd and row % 8 == 0 else f"{stem}.{kind}"
 
 
 def avatar(chunk: Chunk, random: Random) -> list[str]:
@@ -204,16 +241,26 @@ def attachment_list(column: str, null: float = 0.3, empty: float = 0.4) -> Maker
 
 def objects(chunk: Chunk, place: int, column: str, random: Random, count: int) -> str:
     """That many attachment objects as a JSON list."""
-    made = []
-    for _ in range(count):
-        name = filename(chunk, place, column, random, random.choice(chunk.pools.filenames))
-        url = _url(chunk, place, column, random, name)
-        label = "name" if random.random() < 0.5 else "filename"
-        made.append(
-            f'{{"id": {attachment_id(random)}, "url": "{url}", "{label}": "{name}", '
-            f'"viewable": true, "share_url": null}}'
-        )
-    return f"[{', '.join(made)}]"
+    return f"[{', '.join(attachment(chunk, place, column, random, name) for name in names(chunk, random, count))}]"
+
+
+def attachment(chunk: Chunk, place: int, column: str, random: Random, name: str) -> str:
+    """One attachment object."""
+    name = filename(chunk, place, column, random, name)
+    url = _url(chunk, place, column, random, name)
+    label = "name" if random.random() < 0.5 else "filename"
+    return (
+        f'{{"id": {attachment_id(random)}, "url": "{url}", "{label}": "{name}", '
+        f'"viewable": true, "share_url": null}}'
+    )
+
+
+def names(chunk: Chunk, random: Random, count: int) -> list[str]:
+    """File names of one row, no two equal, so that each stands for a file of its own."""
+    pool = chunk.pools.filenames
+    if count == 1:
+        return [pool[int(random.random() * len(pool))]]
+    return list(dict.fromkeys(random.sample(pool, count)))
 
 
 def attachment_id(random: Random) -> int:
@@ -224,8 +271,8 @@ def attachment_id(random: Random) -> int:
 def _entries(chunk: Chunk, place: int, column: str, random: Random, project: int = 0) -> list[str]:
     count = 60 if random.random() < 0.002 else 1 + int(random.random() * 5)
     made = []
-    for _ in range(count):
-        name = filename(chunk, place, column, random, random.choice(chunk.pools.filenames))
+    for name in names(chunk, random, count):
+        name = filename(chunk, place, column, random, name)
         made.append(f'"{attachment_id(random)}": "{key_of(chunk, place, name, project=project)}"')
     return made
 

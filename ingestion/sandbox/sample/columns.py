@@ -143,8 +143,13 @@ def unless_folder(maker: Maker) -> Maker:
 
 
 def sizes(chunk: Chunk, random: Random) -> list[str]:
-    """Bytes: log-normal around 800 kB, as large as an integer holds."""
-    return [str(min(2_147_483_647, int(random.lognormvariate(13.6, 1.6)))) for _ in chunk.rows]
+    """Bytes: log-normal around 800 kB, as large as an integer holds.
+
+    A file with trouble stays below every limit: one that is skipped by its size would not show it.
+    """
+    troubled = {note.place for note in chunk.notes if note.kind.startswith("file_")}
+    made = [min(2_147_483_647, int(random.lognormvariate(13.6, 1.6))) for _ in chunk.rows]
+    return [str(min(size, 50_000_000) if place in troubled else size) for place, size in enumerate(made)]
 
 
 def contract_types(chunk: Chunk, random: Random) -> list[str]:

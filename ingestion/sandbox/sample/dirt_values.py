@@ -67,8 +67,10 @@ def _prose(table: facts.SampleTable, column: facts.SampleColumn) -> bool:
 
 
 def _optional_text(table: facts.SampleTable, column: facts.SampleColumn) -> bool:
-    secret = table.name == "api_credentials"
-    return column.nullable and column.type == "text" and not column.name.endswith("url") and not secret
+    # A photo's key is what saves a photo whose URL has run out.
+    kept = table.name == "api_credentials" or column.name.endswith("url")
+    kept = kept or (table.name == "photos" and column.name == "s3_key")
+    return column.nullable and column.type == "text" and not kept
 
 
 def _json(table: facts.SampleTable, column: facts.SampleColumn) -> bool:

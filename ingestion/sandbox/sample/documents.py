@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from ingestion.sandbox.sample.attachments import attachment_id, objects
+from ingestion.sandbox.sample.attachments import attachment, attachment_id, names
 from ingestion.sandbox.sample.cells import (
     Maker,
     amount,
@@ -186,10 +186,12 @@ def responses(chunk: Chunk, random: Random) -> list[str]:
             made.append(NULL)
             continue
         parts = []
-        for _ in range(0 if share < 0.6 else 1 + int(random.random() * 6)):
+        count = 0 if share < 0.6 else 1 + int(random.random() * 6)
+        files = names(chunk, random, count)
+        for step in range(count):
             attached = "[]"
-            if random.random() < 0.2:
-                attached = objects(chunk, place, "official_responses", random, 1)
+            if random.random() < 0.5 and step < len(files):
+                attached = f"[{attachment(chunk, place, 'official_responses', random, files[step])}]"
             parts.append(
                 f'{{"id": {attachment_id(random)}, "body": "{random.choice(chunk.pools.html_json)}", '
                 f'"official": {"true" if random.random() < 0.3 else "false"}, '
@@ -233,7 +235,7 @@ def _person_party(chunk: Chunk, number: int) -> str:
 
 def summary(chunk: Chunk, random: Random) -> list[str]:
     """A requisition's sums: strings, one of ten a number."""
-    names = (
+    sums = (
         "total_retainage",
         "contract_sum_to_date",
         "original_contract_sum",
@@ -244,7 +246,7 @@ def summary(chunk: Chunk, random: Random) -> list[str]:
     made = []
     for _ in chunk.rows:
         members = []
-        for name in names:
+        for name in sums:
             value = amount(random)
             members.append(f'"{name}": {value}' if random.random() < 0.1 else f'"{name}": "{value}"')
         made.append("{" + ", ".join(members) + "}")

@@ -68,3 +68,13 @@ def predicted(lines: Iterable[ManifestLine]) -> dict[str, Predicted]:
         table: Predicted(failed.get(table, {}), skipped.get(table, {}), len(warned.get(table, ())))
         for table in sorted({*failed, *skipped, *warned})
     }
+
+
+def predicted_files(lines: Iterable[ManifestLine]) -> dict[str, int]:
+    """How many files must fail, by cause, when all are fetched with the sandbox's bucket at hand."""
+    found: dict[str, int] = {}
+    for line in lines:
+        verdict, _, cause = line.expect.partition(":")
+        if line.kind.startswith(FILE_PREFIX) and verdict == "failed":
+            found[cause] = found.get(cause, 0) + 1
+    return found

@@ -231,6 +231,7 @@ REFERENCES: Final[dict[str, Reference]] = {
     "vendor_insurances.vendor_id": _entry("vendors"),
     "vendors.parent_id": _entry("vendors", _earlier),
     "vendors.primary_contact_id": _entry("company_users", null=0.2),
+    "webhook_health_metrics.hook_id": _entry("webhook_hooks", _around("webhook_hooks")),
     "webhook_triggers.hook_id": _entry("webhook_hooks", _around("webhook_hooks")),
 }
 """Every column that refers to a table, by `table.column`."""

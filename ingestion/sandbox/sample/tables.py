@@ -238,7 +238,7 @@ _RULES: Final[dict[str, Maker]] = {
     "documents.url": attachments.document_url,
     "documents.size": unless_folder(sizes),
     "documents.file_type": unless_folder(
-        choice(("pdf", "xlsx", "docx", "jpg", "dwg", "application/pdf", "msg"), (50, 15, 15, 8, 5, 4, 3))
+        lambda chunk, random: [attachments.document_type(chunk, row) for row in chunk.rows]
     ),
     "drawing_revisions.s3_key": attachments.revision_key("drawings"),
     "drawings.drawing_number": drawing_numbers,
@@ -257,8 +257,8 @@ _RULES: Final[dict[str, Maker]] = {
     "invoice_submissions.error_message": text_of("titles", 0.75),
     "invoice_submissions.submitted_at": stamps("created"),
     "owner_invoices.number": integer(1, 60),
-    "photos.url": attachments.photo_url(),
-    "photos.thumbnail_url": attachments.photo_url("thumb_", "thumbnail_url"),
+    "photos.url": attachments.photo_url,
+    "photos.thumbnail_url": attachments.thumbnail_url,
     "photos.s3_key": attachments.photo_key,
     "photos.image_category_id": outside("image_category_id", 120),
     "photos.description": text_of("titles", 0.8),
