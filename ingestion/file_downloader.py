@@ -110,6 +110,7 @@ class FileDownloader:
         self._done: OrderedDict[str, DownloadResult] = OrderedDict()
         self._by_checksum: OrderedDict[str, Path] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._made: set[Path] = set()
 
     async def __aenter__(self) -> FileDownloader:
         await self._open()
@@ -241,7 +242,7 @@ class FileDownloader:
             if source is None or source.is_symlink() or source.stat().st_size != known.file_size:
                 return None
             if source != target:
-                file_paths.prepare_parent(self.download_dir, target)
+                file_paths.prepare_parent(self.download_dir, target, self._made)
                 file_paths.link_or_copy(source, target)
         except OSError:
             return None
@@ -315,7 +316,7 @@ class FileDownloader:
     ) -> DownloadResult:
         """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
         try:
-            file_paths.prepare_parent(self.download_dir, target)
+            file_paths.prepare_parent(self.download_dir, target, self._made)
             file_paths.require_space(target.parent, file.file_size or 0)
             with PartialFile(target, self.max_file_size) as part:
                 try:

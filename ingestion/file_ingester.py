@@ -55,6 +55,8 @@ class _Work:
     key: str
     project_id: int | None
     file: DetectedFile
+    row: FileRow | None = None
+    """What was known of the file before; None for a new one."""
 
 
 @dataclass(slots=True)
@@ -147,10 +149,10 @@ class FileIngester:
             for row in known.values():
                 if row.path:
                     self._downloader.claim(self._downloader.download_dir / row.path, row.file_id)
-        for work in wanted.values():
+        for file_id, work in wanted.items():
             self._under_way += 1
             self._quiet.clear()
-            await self._queue.put(work)
+            await self._queue.put(replace(work, row=known.get(file_id)))
             self._raise_fault()
 
     async def forget(self, table: str, keys: Sequence[str]) -> None:
@@ -255,7 +257,7 @@ class FileIngester:
         recent = self._recent.get(work.file.file_id)
         if recent is not None:
             return _Settled(work, *recent)
-        row = await self._state.file_row(work.file.file_id) or docs.pending_row(work.file)
+        row = work.row or docs.pending_row(work.file)
         held = self._held_path(row)
         row = docs.described(row, work.file)
         if self._downloader is None:

@@ -73,28 +73,44 @@ def partial_path(dest: Path) -> Path:
     return dest.with_name(f".{hashlib.sha256(dest.name.encode()).hexdigest()[:16]}.part")
 
 
-def prepare_parent(folder: Path, dest: Path) -> None:
-    """Make the folders of `dest`, for the owner only.
+def prepare_parent(folder: Path, dest: Path, made: set[Path] | None = None) -> None:
+    """Make the folders of `dest`, for the owner only; the upper ones only once per `made`.
 
     Raises DownloadError where a link inside the download folder leads out of it, and OSError.
     """
-    make_private(folder)
+    made = set() if made is None else made
+    if folder not in made:
+        make_private(folder)
+        made.add(folder)
     try:
         steps = dest.parent.relative_to(folder).parts
     except ValueError:
         dest.parent.mkdir(parents=True, exist_ok=True)
         return
     current = folder
-    for step in steps:
+    for number, step in enumerate(steps, 1):
         current = current / step
-        with suppress(FileExistsError):
+        if current in made:
+            continue
+        try:
             current.mkdir(mode=FOLDER_MODE)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            if not made:
+                raise
+            # A folder that was made before is gone: make all of them once more.
+            made.clear()
+            prepare_parent(folder, dest, None)
+            return
         if current.is_symlink():
             raise errors.DownloadError(
                 f"{current} is a link; files are never written through one",
                 hint="Remove the link from the download folder.",
                 cause="unsafe_path",
             )
+        if number < len(steps):
+            made.add(current)
 
 
 def make_private(folder: Path) -> None:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 _NOTHING: Final = frozenset({"", "null", "none", "nil", "undefined", "n/a", "na", "-", "{}", "[]", '""'})
 _NUMBER = re.compile(r"[-+]?[0-9.]+\Z")
@@ -122,12 +122,14 @@ def unsigned(url: str) -> str:
     base, _, query = url.partition("#")[0].partition("?")
     if not query:
         return base
-    kept = [
-        (name, value)
-        for name, value in parse_qsl(query, keep_blank_values=True)
-        if name.lower() not in _SIGNING and not name.lower().startswith(_SIGNING_PREFIXES)
-    ]
-    return f"{base}?{urlencode(kept)}" if kept else base
+    # Nothing is decoded and written anew: what stays, stays byte for byte.
+    kept = "&".join([part for part in query.split("&") if not _signs(part.partition("=")[0])])
+    return f"{base}?{kept}" if kept else base
+
+
+def _signs(name: str) -> bool:
+    name = name.lower().replace("%2d", "-")
+    return name in _SIGNING or name.startswith(_SIGNING_PREFIXES)
 
 
 def file_identity(key: str, url: str, bucket: str = "") -> str:

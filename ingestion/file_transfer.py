@@ -21,6 +21,8 @@ from ingestion.file_content import HEAD_BYTES
 from ingestion.file_paths import FILE_MODE, partial_path
 
 READ_BYTES: Final = 256 * 1024
+RESUMED_FROM_BYTES: Final = 128 * 1024
+"""A smaller piece of a file is not worth a note for the next process; within this one it is gone on with."""
 _Result = TypeVar("_Result")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -105,6 +107,7 @@ class PartialFile:
         self.validator = ""
         self._hash = hashlib.sha256()
         self._committed = False
+        self._noted = self.note_path.exists()
         self._fd = _open_locked(self.path)
         try:
             self._take_up()
@@ -138,11 +141,7 @@ class PartialFile:
         os.lseek(self._fd, 0, os.SEEK_SET)
         self.size, self.head, self.validator = 0, b"", validator
         self._hash = hashlib.sha256()
-        if validator:
-            self.note_path.write_text(json.dumps({"validator": validator}), encoding="utf-8")
-        else:
-            with suppress(FileNotFoundError):
-                self.note_path.unlink()
+        self._unnote()
 
     def write(self, data: bytes) -> None:
         """Append; raises DownloadError `too_large` or `disk_full`."""
@@ -160,25 +159,27 @@ class PartialFile:
                 ) from error
             raise
         self._account(data)
+        if self.validator and not self._noted and self.size >= RESUMED_FROM_BYTES:
+            self.note_path.write_text(json.dumps({"validator": self.validator}), encoding="utf-8")
+            self._noted = True
 
     def commit(self) -> None:
         """Give the file its name; whatever had the name before is replaced in one step."""
         os.replace(self.path, self.dest)
         self._committed = True
-        with suppress(FileNotFoundError):
-            self.note_path.unlink()
+        self._unnote()
 
     def discard(self) -> None:
         """Remove the bytes; the object is still to be closed."""
         self._committed = True
-        for path in (self.path, self.note_path):
-            with suppress(FileNotFoundError):
-                path.unlink()
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        self._unnote()
 
     def close(self) -> None:
         if self._fd < 0:
             return
-        if not self._committed and not (self.size and self.validator):
+        if not self._committed and not self._noted:
             self.discard()
         os.close(self._fd)
         self._fd = -1
@@ -193,6 +194,12 @@ class PartialFile:
         while data := os.read(self._fd, READ_BYTES):
             self._account(data)
         self.validator = validator
+
+    def _unnote(self) -> None:
+        if self._noted:
+            self._noted = False
+            with suppress(FileNotFoundError):
+                self.note_path.unlink()
 
     def _account(self, data: bytes) -> None:
         if len(self.head) < HEAD_BYTES:

@@ -97,6 +97,15 @@ def test_content_is_linked_where_possible(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_folders_removed_meanwhile_are_made_again(tmp_path: Path) -> None:
+    made: set[Path] = set()
+    file_paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/1/a.jpg", made)
+    (tmp_path / "f/photos/1").rmdir()
+    (tmp_path / "f/photos").rmdir()
+    file_paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/2/a.jpg", made)
+    assert (tmp_path / "f/photos/2").is_dir()
+
+
 def test_a_full_disk_is_named_with_its_figures(tmp_path: Path) -> None:
     with pytest.raises(errors.DownloadError, match="bytes are free") as caught:
         file_paths.require_space(tmp_path / "not there yet", 2**60)
