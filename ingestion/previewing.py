@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from ingestion import errors, row_lookup, sql
+from ingestion import errors, source_reader, sql
 from ingestion.connections import Connections
 from ingestion.documents import DocumentBuilder
 from ingestion.file_detector import FileDetector
+from ingestion.key_lookup import find_rows
 from ingestion.reports import Preview
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.sensitivity import MaskPolicy
+from ingestion.source_reader import SourceReader
 
 
 def masks_of(connections: Connections) -> MaskPolicy:
@@ -75,8 +77,10 @@ async def _row(
             async for batch in batches:
                 return batch[0]
         return None
-    reader = await row_lookup.reader_of(db, table, connections.logger)
-    async with aclosing(row_lookup.rows_with_keys(reader, builder, [key])) as found:
-        async for _, rows in found:
+    info = await db.server_info()
+    layout = await source_reader.layout(db, table)
+    reader = SourceReader(db, table, layout, info.version_num, 1000, connections.logger)
+    async with aclosing(find_rows(reader, builder, [key])) as found:
+        async for rows in found:
             return rows[0].values
     return None

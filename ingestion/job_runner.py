@@ -1,0 +1,192 @@
+"""One job in this process: prerequisites, discovery, the sync itself, and the report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from ingestion import discovering, errors, inspecting, job_reports, namespaces, schema_documents
+from ingestion.checkpoint import CheckpointStore
+from ingestion.connections import Connections
+from ingestion.events import Publish
+from ingestion.file_detector import FileDetector
+from ingestion.file_stage import FileStage
+from ingestion.job_control import JobControl
+from ingestion.reports import JobKind, JobReport, JobRequest
+from ingestion.schema_discovery import SchemaMap
+from ingestion.sensitivity import MaskPolicy
+from ingestion.settings import Settings
+from ingestion.state.store import StateStore
+from ingestion.state.types import Job
+from ingestion.sync_io import FileSink, SyncIO
+from ingestion.sync_manager import SyncConfig, SyncManager, SyncResult
+from ingestion.table_sync import Transform
+from ingestion.vespa import queries
+from ingestion.vespa.feeding import Feeder
+
+
+async def run(
+    connections: Connections,
+    request: JobRequest,
+    *,
+    publish: Publish | None = None,
+    stop: asyncio.Event | None = None,
+    on_start: Callable[[str], None] | None = None,
+) -> JobReport:
+    """Run the job to its end; setting `stop` ends it at the next checkpoint, as `cancelled`.
+
+    Raises what kept it from starting, and errors.SourceUnavailable, errors.VespaUnavailable or
+    errors.StateError when one of them ended it; what was settled until then is stored, and the job resumable.
+    """
+    state = await connections.state()
+    await require_writer(state)
+    await require_index(connections)
+    schema = await discovering.discover(connections)
+    await claim_namespace(connections)
+    control = JobControl()
+    job_id = ""
+
+    def started(job: Job) -> None:
+        nonlocal job_id
+        job_id = job.id
+        if on_start is not None:
+            on_start(job.id)
+
+    manager, stages = await _manager(connections, schema, request, control, publish, started)
+    obeying = asyncio.create_task(_obey(stop, control), name="stop") if stop is not None else None
+    try:
+        result = await _sync(manager, request, connections.settings)
+    finally:
+        if obeying is not None:
+            obeying.cancel()
+            with suppress(asyncio.CancelledError):
+                await obeying
+        for stage in stages:
+            await stage.aclose()
+    if result.fault is not None:
+        raise result.fault
+    await _explain(connections, schema, [table.table for table in result.tables])
+    report = await job_reports.of_job(state, result.job_id)
+    assert report is not None
+    return report
+
+
+async def require_writer(state: StateStore) -> None:
+    """Raise errors.WriterLocked, naming the holder, when another process writes to the state."""
+    async with state.writer(None, "starting a job"):
+        pass
+
+
+async def require_index(connections: Connections) -> None:
+    """Raise errors.IndexError naming what the deployed application lacks, errors.VespaUnavailable if it is down."""
+    index = await connections.index()
+    if not await index.is_up():
+        raise errors.VespaUnavailable(
+            f"Vespa at {index.url} answers, but is not up", hint="Wait, then try again."
+        )
+    missing = await index.missing_fields(inspecting.needed_fields())
+    if missing:
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        raise errors.IndexError(
+            f"the application at {index.url} lacks {shown}",
+            hint="Run `procore-ingest vespa deploy`, then try again.",
+        )
+
+
+async def claim_namespace(connections: Connections) -> None:
+    """Mark the index's namespace as this source's, or refuse another one's."""
+    index = await connections.index()
+    db = await connections.source()
+    state = await connections.state()
+    floor = await queries.largest_read_seq(index)
+    identity = namespaces.source_identity(await db.server_info(), connections.config.where)
+    await namespaces.claim(
+        index,
+        Feeder(index),
+        identity,
+        await state.reserve_read_seq(floor),
+        adopt=connections.settings.adopt_namespace,
+    )
+
+
+def masks_of(connections: Connections, request: JobRequest) -> MaskPolicy:
+    """What settings and plan mask beyond secrets."""
+    settings = connections.settings
+    return MaskPolicy(
+        settings.mask + request.plan.mask, settings.unmask + request.plan.unmask, settings.mask_personal
+    )
+
+
+async def _manager(
+    connections: Connections,
+    schema: SchemaMap,
+    request: JobRequest,
+    control: JobControl,
+    publish: Publish | None,
+    started: Callable[[Job], None],
+) -> tuple[SyncManager, list[FileStage]]:
+    settings = connections.settings
+    detector = FileDetector(schema, connections.logger)
+    masks = masks_of(connections, request)
+    transform = Transform(schema, masks, settings.source_timezone, detector)
+    stages: list[FileStage] = []
+
+    def file_stage(io: SyncIO, config: SyncConfig) -> FileSink:
+        stage = FileStage(
+            io, transform, settings, download=config.download_files, workers=config.file_workers
+        )
+        stages.append(stage)
+        return stage
+
+    manager = SyncManager(
+        await connections.source(),
+        connections.vespa(),
+        schema,
+        CheckpointStore(connections.state_path),
+        connections.logger,
+        state=await connections.state(),
+        session=await connections.index(),
+        namespace=settings.namespace,
+        max_in_flight=settings.max_in_flight,
+        masks=masks,
+        source_timezone=settings.source_timezone,
+        detector=detector,
+        file_sink=file_stage,
+        publish=publish,
+        control=control,
+        on_start=started,
+        delete_share=settings.delete_share,
+    )
+    return manager, stages
+
+
+async def _sync(manager: SyncManager, request: JobRequest, settings: Settings) -> SyncResult:
+    if request.resume is not None:
+        return await manager.resume(request.resume)
+    plan = request.plan
+    config = SyncConfig(
+        tables=list(plan.include),
+        exclude_tables=list(plan.exclude),
+        batch_size=plan.batch_size or settings.batch_size,
+        download_files=plan.download_files,
+        file_workers=plan.file_workers or settings.file_workers,
+        workers=plan.workers or settings.workers,
+        allow_mass_delete=request.allow_mass_delete,
+    )
+    if request.kind is JobKind.INCREMENTAL:
+        return await manager.run_incremental_sync(config)
+    return await manager.run_full_sync(config)
+
+
+async def _obey(stop: asyncio.Event, control: JobControl) -> None:
+    await stop.wait()
+    control.stop()
+
+
+async def _explain(connections: Connections, schema: SchemaMap, tables: list[str]) -> None:
+    """Feed the schema's documents, so that the index explains the tables it holds."""
+    index = await connections.index()
+    state = await connections.state()
+    read_seq = await state.reserve_read_seq(0)
+    await Feeder(index).feed(schema_documents.operations(schema, tables, read_seq))
