@@ -106,6 +106,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("app.snapshot", ("f12",), "Snapshot", "Save this screen as an SVG picture."),
     _A("app.quit_asked", ("q", "ctrl+q"), "Quit", "Leave; a running job goes on unless you stop it.", 91),
     # -- connect
+    _A("connect.edit", ("e",), "Edit", "Type other addresses.", 1),
     _A("connect.connect", ("ctrl+s",), "Connect", "Use these addresses and test them.", 2),
     _A("connect.test", ("t",), "Test", "Test the source database and Vespa again.", 3),
     _A("connect.sandbox", ("b",), "Sandbox", "Bring up the sample database, a local Vespa endpoint and a "
@@ -208,7 +209,7 @@ ACTIONS: tuple[Action, ...] = (
        (_N.FAILURES, _N.ROW)),
     _A("failures.kind", ("m",), "Kind", "Records, files or warnings.", 8),
     _A("failures.status", ("o",), "Status", "Open, resolved or dismissed.", 9),
-    _A("failures.filter", ("slash",), "Filter", "By table, key or words of the message.", 10),
+    _A("failures.filter", ("slash",), "Filter", "By part of a table's name, or table:key.", 10),
     _A("failures.open", ("enter",), "Open", "Go into the cluster, then into the failure.", 11, (_N.ROW,)),
     _A("failures.back", ("backspace", "escape"), "Back", "To the list, then to the clusters."),
     _A("failures.export", ("e",), "Export", "Save what the filter shows as JSON lines or CSV.", 12),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from app import actions, formatting, themes
 from app.bridge import Bridge, explain
@@ -91,6 +92,13 @@ class ActionCommands(Provider):
         return out
 
 
+class PlainScrollBar(ScrollBarRender):
+    """A scroll bar of coloured blanks, for terminals without block characters."""
+
+    VERTICAL_BARS: ClassVar[list[str]] = [" "] * 8
+    HORIZONTAL_BARS: ClassVar[list[str]] = [" "] * 8
+
+
 def _call(function: Callable[[str], None], argument: str) -> Callable[[], None]:
     return lambda: function(argument)
 
@@ -126,6 +134,8 @@ class IngestApp(App[int]):
         self.glyphs = glyphs or formatting.glyphs_for(sys.stdout.encoding, os.environ)
         self.bridge = Bridge(service, self.post_message, clock)
         self._first_screen, self._first_table = screen, table
+        if not self.glyphs.unicode:
+            ScrollBar.renderer = PlainScrollBar
         for theme in themes.OURS:
             self.register_theme(theme)
         wanted = self.ui_state.text("theme", themes.DARK)

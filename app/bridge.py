@@ -31,8 +31,8 @@ from ingestion.plan import Plan
 if TYPE_CHECKING:
     from textual.message import Message
 
-    from ingestion.progress import RunView
     from ingestion.reports import JobRequest, SourceInfo, VerifyReport, VespaInfo
+    from ingestion.run_view import RunView
     from ingestion.schema_discovery import SchemaMap
     from ingestion.state.types import Job
 

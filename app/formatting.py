@@ -62,7 +62,7 @@ UNICODE = Glyphs(
 ASCII = Glyphs(
     unicode=False, ok="+", bad="x", warn="!", running=">", waiting=".", paused="=", stopped="#", skipped="-",
     on="x", off=" ", dot="-", arrow=">", back="<", bar="#", bar_part="#", bar_rest=".", rule="-", column="|",
-    ellipsis="~", dash="-", up="^", down="v", expanded="-", collapsed="+", mark="*", about="~",
+    ellipsis="~", dash="-", up="^", down="v", expanded="-", collapsed="+", mark=">", about="~",
     spinner="|/-\\",
 )  # fmt: skip
 

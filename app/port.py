@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ingestion.checkpoint import Checkpoint
     from ingestion.events import Event
     from ingestion.plan import Plan
-    from ingestion.progress import RunView
     from ingestion.reports import (
         Estimate,
         JobReport,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         VerifyReport,
         VespaInfo,
     )
+    from ingestion.run_view import RunView
     from ingestion.schema_discovery import ImplicitRelationship, SchemaMap
     from ingestion.state.types import FailureCluster, FailureFilter, FailurePage, Job
     from ingestion.vespa.queries import Related, SearchPage

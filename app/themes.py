@@ -38,6 +38,7 @@ _DARK = Theme(
         "faint": "#4a5666",
         "line": "#2b3644",
         "line-focus": "#ff9057",
+        "tab": "#2d3949",
         "cursor": "#263549",
         "cursor-idle": "#1a2330",
         "marked": "#3a2a20",
@@ -77,6 +78,7 @@ _LIGHT = Theme(
         "faint": "#a39d8f",
         "line": "#cfc8b8",
         "line-focus": "#b8460a",
+        "tab": "#fcfaf6",
         "cursor": "#dbe7f5",
         "cursor-idle": "#ebe7de",
         "marked": "#f7e3d2",
@@ -178,6 +180,6 @@ def _build(app: App[object]) -> Tones:
         else back("primary", "primary", bold=True) + Style(color=fore("background", "background").color),
         tab=Style(bold=True, reverse=True)
         if plain
-        else back("boost", "boost", bold=True) + Style(color=fore("primary", "primary").color),
+        else back("tab", "panel", bold=True) + Style(color=fore("primary", "primary").color),
         flagged=Style(reverse=True, bold=True) if plain else back("marked", "panel", bold=True),
     )

@@ -31,9 +31,8 @@ class Choose(Dialog[str | None]):
     footing = "enter chooses, esc leaves"
 
     DEFAULT_CSS = """
-    Choose OptionList { height: auto; max-height: 24; background: $surface; border: none; padding: 0; }
+    Choose OptionList { height: auto; max-height: 24; }
     Choose OptionList > .option-list--option { padding: 0 1; }
-    Choose OptionList > .option-list--option-highlighted { background: $cursor; color: $foreground; }
     """
 
     def __init__(

@@ -23,8 +23,9 @@ class Confirm(Dialog[bool]):
     def compose_inside(self) -> ComposeResult:
         yield self.says(self._question)
         yield self.buttons(
-            Button("No, leave it", id="no"), Button(self._label, id="yes", classes="danger")
-        )  # fmt: skip
+            Button("No, leave it", id="no", compact=True),
+            Button(self._label, id="yes", classes="danger", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.query_one("#no").focus()
@@ -58,7 +59,10 @@ class TypedConfirm(Dialog[bool]):
         yield self.says(self._question)
         yield self.says(f"Type  {self._word}  and press enter.", "accent")
         yield Input(id="word")
-        yield self.buttons(Button("Leave it", id="no"), Button(self._label, id="yes", classes="danger"))
+        yield self.buttons(
+            Button("Leave it", id="no", compact=True),
+            Button(self._label, id="yes", classes="danger", compact=True),
+        )
 
     def on_mount(self) -> None:
         self.query_one("#yes", Button).disabled = True

@@ -16,7 +16,7 @@ from app.widgets.row_list import ListColumn, RowList
 
 HELP_COLUMNS = (
     ListColumn("key", "Key", width=12),
-    ListColumn("label", "Action", width=14),
+    ListColumn("label", "Action", width=17),
     ListColumn("help", "What it does", flex=1, minimum=20),
 )
 

@@ -30,13 +30,6 @@ class Dialog(ModalScreen[R]):
     }
     Dialog .says { height: auto; margin-bottom: 1; }
     Dialog .buttons { height: 1; align-horizontal: right; margin-top: 1; }
-    Dialog Button {
-        height: 1; min-width: 12; border: none; margin-left: 2; padding: 0 2;
-        background: $panel; color: $foreground; text-style: none; line-pad: 0;
-    }
-    Dialog Button:focus { background: $primary; color: $background; text-style: bold; }
-    Dialog Button.danger { color: $error; }
-    Dialog Button.danger:focus { background: $error; color: $background; }
     Dialog Input { border: tall $line; background: $background; height: 3; }
     Dialog Input:focus { border: tall $line-focus; }
     """

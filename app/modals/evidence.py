@@ -41,7 +41,9 @@ class Evidence(Dialog[bool | None]):
     def compose_inside(self) -> ComposeResult:
         yield FieldList(name_width=16, id="evidence")
         yield self.buttons(
-            Button("Leave it", id="leave"), Button("Accept", id="yes"), Button("Reject", id="no")
+            Button("Leave it", id="leave", compact=True),
+            Button("Accept", id="yes", compact=True),
+            Button("Reject", id="no", compact=True),
         )
 
     def on_mount(self) -> None:

@@ -28,8 +28,8 @@ class Leave(Dialog[str | None]):
     footing = "enter chooses, esc stays"
 
     DEFAULT_CSS = """
-    Leave OptionList { height: auto; background: $surface; border: none; padding: 0; }
-    Leave OptionList > .option-list--option-highlighted { background: $cursor; color: $foreground; }
+    Leave OptionList { height: auto; }
+    Leave OptionList > .option-list--option { padding: 0 1; }
     """
 
     def compose_inside(self) -> ComposeResult:

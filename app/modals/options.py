@@ -46,7 +46,9 @@ class Options(Dialog[Plan | None]):
                 yield Static(f"{label}\n  {note}", markup=False)
                 value = getattr(self._plan, name)
                 yield Input(str(value or ""), placeholder="default", type="integer", id=name, compact=True)
-        yield self.buttons(Button("Leave", id="leave"), Button("Accept", id="accept"))
+        yield self.buttons(
+            Button("Leave", id="leave", compact=True), Button("Accept", id="accept", compact=True)
+        )
 
     def on_mount(self) -> None:
         self.query_one("#batch_size").focus()

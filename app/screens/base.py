@@ -195,7 +195,9 @@ class BaseScreen(Screen[None]):
                 then(found)
                 self.refresh_bars()
 
-        self.run_worker(fetch(), name=name, group=f"load-{name}", exclusive=True, exit_on_error=False)
+        self.run_worker(  # type: ignore[arg-type]
+            fetch, name=name, group=f"load-{name}", exclusive=True, exit_on_error=False
+        )
 
     def shown(self) -> None:
         """The screen came to the front: read again what may have changed."""

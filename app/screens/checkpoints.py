@@ -49,7 +49,7 @@ class CheckpointsScreen(BaseScreen):
                     ListColumn("fresh", "Fresh", 9, right=True),
                     ListColumn("processed", "Rows", 10, right=True, drop=2),
                     ListColumn("failed", "Failed", 7, right=True),
-                    ListColumn("last", "Last key", flex=2, minimum=10, maximum=30, drop=4),
+                    ListColumn("last", "Last key", flex=2, minimum=18, maximum=30, drop=4),
                     ListColumn("moved", "Moved", 9, right=True, drop=3),
                     ListColumn("message", "Note", flex=2, minimum=8, drop=5),
                 ),

@@ -21,9 +21,9 @@ from app.widgets.row_list import Notice
 
 WELCOME = (
     ("Make a PostgreSQL database findable in Vespa.", "strong"),
-    ("Give the two addresses and press ^s. Nothing is ever written to the source.", "muted"),
+    ("Press e, give the addresses, then enter. The source is only ever read.", "muted"),
     (
-        "No database at hand? Press b: a sample database, a local Vespa and a file store come up here.",
+        "No database? b brings up a sandbox: sample database, local Vespa, file store.",
         "muted",
     ),
 )
@@ -54,8 +54,7 @@ class ConnectScreen(BaseScreen):
     def on_mount(self) -> None:
         self._welcome()
         self._show()
-        configured = self.bridge.service.where().configured
-        self.query_one("#source" if configured else "#database").focus()
+        self.query_one("#source").focus()
 
     def theme_moved(self) -> None:
         self._welcome()
@@ -103,7 +102,9 @@ class ConnectScreen(BaseScreen):
             return
         info = self.bridge.source.value
         if info is None:
-            listing.set_notice(_notice(loaded, "Not asked yet" if configured else "No database yet"))
+            listing.set_notice(
+                _notice(loaded, "Not asked yet" if configured else "No database yet", configured)
+            )
             return
         ok, bad = self.glyphs.ok, self.glyphs.warn
         listing.set_fields(
@@ -129,7 +130,9 @@ class ConnectScreen(BaseScreen):
         listing = self.query_one("#index", FieldList)
         info = self.bridge.vespa.value
         if info is None:
-            listing.set_notice(_notice(loaded, "Not asked yet" if configured else "No index asked yet"))
+            listing.set_notice(
+                _notice(loaded, "Not asked yet" if configured else "No index asked yet", configured)
+            )
             return
         ok, bad = self.glyphs.ok, self.glyphs.bad
         fields = [
@@ -156,7 +159,7 @@ class ConnectScreen(BaseScreen):
         values = {name: self.query_one(f"#{name}", Input).value.strip()
                   for name in ("database", "vespa", "namespace")}  # fmt: skip
         if not values["database"] and not self.bridge.service.where().configured:
-            self.tell("Type the database's URL first, or press b outside the fields for the sandbox.",
+            self.tell("Type the database's URL first, or press escape and b for the sandbox.",
                       severity="warning")  # fmt: skip
             self.query_one("#database").focus()
             return
@@ -178,6 +181,12 @@ class ConnectScreen(BaseScreen):
         self.bridge.load_schema()
         self.query_one("#source").focus()
 
+    def do_edit(self) -> None:
+        self.query_one("#database").focus()
+
+    def key_escape(self) -> None:
+        self.query_one("#source").focus()
+
     def do_test(self) -> None:
         if not self.bridge.service.where().configured:
             self.tell("There is nothing to test yet: type the database's URL first.", severity="warning")
@@ -191,9 +200,11 @@ class ConnectScreen(BaseScreen):
         self.ingest_app.go("schema")
 
 
-def _notice(loaded: Loaded[Any], nothing: str) -> Notice:
+def _notice(loaded: Loaded[Any], nothing: str, configured: bool) -> Notice:
     if loaded.loading:
         return Notice("Asking", "", "info")
     if loaded.error:
         return Notice(formatting.redacted(loaded.error), loaded.hint, "bad")
-    return Notice(nothing, "Press t to test.")
+    return Notice(
+        nothing, "Press t to test." if configured else "e gives addresses, b brings up the sandbox."
+    )

@@ -44,7 +44,7 @@ class JobsScreen(BaseScreen):
                 (
                     ListColumn("state", "State", 13),
                     ListColumn("kind", "Kind", 11),
-                    ListColumn("id", "Job", flex=2, minimum=12, maximum=40),
+                    ListColumn("id", "Job", flex=1, minimum=26, maximum=40),
                     ListColumn("started", "Started", 20),
                     ListColumn("took", "Took", 8, right=True),
                     ListColumn("read", "Read", 10, right=True, drop=3),

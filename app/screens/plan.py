@@ -70,7 +70,7 @@ class PlanScreen(BaseScreen):
                 with Vertical(classes="panel", id="summary-panel"):
                     yield InkLines(self._summary_lines, id="summary")
                 with Vertical(classes="panel", id="effects-panel"):
-                    yield FieldList(name_width=0, id="effects")
+                    yield FieldList(name_width=1, id="effects")
                 with Vertical(classes="panel", id="rules-panel"):
                     yield InkLines(self._rule_lines, id="rules")
 
@@ -209,13 +209,14 @@ class PlanScreen(BaseScreen):
             title = "No reference is left dangling" if estimate.tables else "Nothing is taken"
             listing.set_notice(Notice(title, text or "Press a to take all tables, or space on one."))
             return
-        fields = [
-            Field(f"{len(estimate.dangling)} references will lead nowhere", heading=True),
-        ]
-        fields += [
-            Field(f"{source}.{column}", f"{self.glyphs.arrow} {target} is left out", tone="warn")
-            for source, column, target in estimate.dangling
-        ]
+        fields: list[Field] = []
+        groups: dict[str, list[str]] = {}
+        for source, column, target in estimate.dangling:
+            groups.setdefault(target, []).append(f"{source}.{column}")
+        for target, columns in sorted(groups.items(), key=lambda g: -len(g[1])):
+            lost = formatting.plural(len(columns), "reference leads", "references lead")
+            fields.append(Field(f"{self.glyphs.warn} {target} is left out: {lost} nowhere", heading=True))
+            fields += [Field("", name, tone="muted") for name in columns]
         listing.set_fields(fields, keep=True)
 
     def _rule_lines(self, width: int) -> list[Ink]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
-    from ingestion.progress import RunView, TableView
+    from ingestion.run_view import RunView, TableView
 
 LEVELS = (("all", "everything"), ("warning", "warnings and errors"), ("error", "errors"))
 
@@ -161,6 +161,7 @@ class RunScreen(BaseScreen):
             notice = Notice("Waiting for the job's first word", "", "info")
         self._board.sort_key = {"failures": "failed", "rate": "rate", "name": "name"}.get(self._sort, "")
         self._board.sort_down = self._sort != "name"
+        self._board.set_columns(parts.board_columns(view))
         self._board.set_items(tables, notice=notice)
         if self._wanted is not None and self._board.go_to(self._wanted):
             self._wanted = None

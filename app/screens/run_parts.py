@@ -10,16 +10,16 @@ from app.widgets.ink import Ink, Run, bar_runs
 from app.widgets.row_list import ListColumn
 
 if TYPE_CHECKING:
-    from ingestion.progress import RunView, TableView
+    from ingestion.run_view import RunView, TableView
 
 SORTS = ("matters", "name", "failures", "rate")
 
 BOARD_COLUMNS = (
     ListColumn("state", "State", 11),
-    ListColumn("name", "Table", flex=2, minimum=16, maximum=40),
-    ListColumn("bar", "", flex=1, minimum=8, maximum=30),
+    ListColumn("name", "Table", flex=2, minimum=16, maximum=44),
+    ListColumn("bar", "", flex=1, minimum=6, maximum=40),
     ListColumn("share", "%", 4, right=True, drop=6),
-    ListColumn("done", "Done / total", 17, right=True),
+    ListColumn("done", "Done / total", flex=1, minimum=13, maximum=19, right=True),
     ListColumn("rate", "Rate", 8, right=True, drop=2),
     ListColumn("eta", "Left", 7, right=True, drop=3),
     ListColumn("failed", "Failed", 6, right=True),
@@ -27,6 +27,20 @@ BOARD_COLUMNS = (
     ListColumn("warned", "Warned", 6, right=True, drop=7),
     ListColumn("files", "Files", 6, right=True, drop=4),
 )
+
+
+def board_columns(view: RunView) -> tuple[ListColumn, ...]:
+    """The board's columns, without those that would stay empty."""
+    idle = {
+        name
+        for name, number in (
+            ("skipped", view.counts.skipped),
+            ("warned", view.counts.warned),
+            ("files", view.files.found),
+        )
+        if not number
+    }
+    return tuple(column for column in BOARD_COLUMNS if column.key not in idle)
 
 
 def is_problem(table: TableView) -> bool:
@@ -63,11 +77,7 @@ def board_cells(table: TableView, column: str, width: int, glyphs: Glyphs) -> In
     if column == "share":
         return (formatting.percent(table.share, glyphs=glyphs), "muted")
     if column == "done":
-        total = formatting.count(table.total, exact=table.exact, glyphs=glyphs)
-        if over and table.counts.read == table.total:
-            return (total, "muted")
-        read: Run = (formatting.count(table.counts.read), "" if table.counts.read else "faint")
-        return [read, (" / ", "faint"), (total, "muted")]
+        return _done_cell(table, width, over, glyphs)
     if column == "rate":
         return (formatting.rate(table.rate_per_s, glyphs=glyphs), "faint" if over else "info")
     if column == "eta":
@@ -75,6 +85,18 @@ def board_cells(table: TableView, column: str, width: int, glyphs: Glyphs) -> In
             return ""
         return (formatting.eta(table.eta_s, exact=table.exact, glyphs=glyphs), "muted")
     return _count_cell(table, column, glyphs)
+
+
+def _done_cell(table: TableView, width: int, over: bool, glyphs: Glyphs) -> Ink:
+    done, total = table.counts.read, table.total
+    for write in (formatting.count, formatting.short_count):
+        whole = write(total, exact=table.exact, glyphs=glyphs)
+        if over and done == total:
+            return (whole, "muted")
+        part = write(done)
+        if len(part) + len(whole) + 3 <= width:
+            break
+    return [(part, "" if done else "faint"), (" / ", "faint"), (whole, "muted")]
 
 
 def _count_cell(table: TableView, column: str, glyphs: Glyphs) -> Ink:

@@ -77,7 +77,7 @@ class SchemaScreen(BaseScreen):
                 yield InkLines(self._about_lines, id="about")
                 yield TabStrip(parts.TABS, id="tabs")
                 with ContentSwitcher(initial="columns"):
-                    yield RowList[Column](
+                    yield RowList["Column"](
                         parts.COLUMN_COLUMNS, self._column_cells, lambda column: column.name, id="columns"
                     )
                     yield RowList[parts.Link](

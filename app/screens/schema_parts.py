@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,13 +113,30 @@ def targets_by_column(schema: SchemaMap, table: Table) -> dict[str, str]:
     return {r.source_column: r.target_table for r in schema.relationships if r.source_table == table.name}
 
 
+_SHORT_TYPES = (
+    ("timestamp", " without time zone", "timestamp"),
+    ("timestamp", " with time zone", "timestamptz"),
+    ("time", " without time zone", "time"),
+    ("time", " with time zone", "timetz"),
+)
+
+
+def short_type(data_type: str) -> str:
+    """PostgreSQL's spelling in its own short form: `timestamptz(3)`, `varchar(36)`."""
+    for start, end, short in _SHORT_TYPES:
+        match = re.fullmatch(rf"{start}(\(\d\))?{end}(\[\])*", data_type)
+        if match:
+            return short + (match[1] or "") + (match[2] or "")
+    return data_type.replace("character varying", "varchar").replace("double precision", "float8")
+
+
 def column_cells(table: Table, column: Column, name: str, targets: dict[str, str], glyphs: Glyphs) -> Ink:
     unicode = glyphs.unicode
     if name == "name":
         key = column.name in table.key_columns
         return (formatting.one_line(column.name, unicode=unicode), "strong" if key else "")
     if name == "type":
-        return (formatting.one_line(column.data_type, unicode=unicode), "info")
+        return (formatting.one_line(short_type(column.data_type), unicode=unicode), "info")
     if name == "null":
         return ("null", "faint") if column.is_nullable else ("", "")
     if name == "default":

@@ -30,14 +30,14 @@ class VerifyScreen(BaseScreen):
     def compose_body(self) -> ComposeResult:
         with Vertical(classes="panel", id="verdict-panel"):
             yield InkLines(self._verdict_lines, id="verdict")
-        with Horizontal():
+        with Horizontal(id="lower"):
             with Vertical(classes="panel", id="tables-panel"):
                 yield RowList["TableDifference"](
                     (
                         ListColumn("state", "Verdict", 11),
                         ListColumn("name", "Table", flex=2, minimum=16, maximum=40),
-                        ListColumn("source", "Source", 9, right=True),
-                        ListColumn("indexed", "Indexed", 9, right=True),
+                        ListColumn("source", "Source", 8, right=True),
+                        ListColumn("indexed", "Indexed", 8, right=True),
                         ListColumn("failed", "Failed", 7, right=True, drop=2),
                         ListColumn("skipped", "Skipped", 7, right=True, drop=3),
                         ListColumn("missing", "Missing", 7, right=True),
@@ -49,7 +49,7 @@ class VerifyScreen(BaseScreen):
                     id="tables",
                 )
             with Vertical(classes="panel", id="detail-panel"):
-                yield FieldList(name_width=12, id="detail")
+                yield FieldList(name_width=4, id="detail")
 
     def on_mount(self) -> None:
         self.title_panel("#verdict-panel", "Verify", "source against index")

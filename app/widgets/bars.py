@@ -114,20 +114,23 @@ class KeyBar(_Bar):
         wanted = [a for a in wanted if a.id != "app.context_help"]
         wanted.sort(key=lambda a: a.rank)
         facts = screen.facts()
+        able = {action.id for action in wanted if action.disabled_reason(facts) is None}
+        # What can be done now comes first when there is not room for all; the order shown stays by rank.
+        chosen: list[actions.Action] = []
+        used = 0
+        for action in sorted(wanted, key=lambda a: (a.id not in able, a.rank)):
+            cells = cell_len(actions.keys_text(action)) + cell_len(crop(screen.label_of(action), 14, ".")) + 4
+            if used + cells <= room:
+                chosen.append(action)
+                used += cells
         self._spots = []
         runs: list[Run] = []
         at = 0
-        for action in wanted:
-            key, label = actions.keys_text(action), screen.label_of(action)
+        for action in sorted(chosen, key=lambda a: a.rank):
+            key, label = actions.keys_text(action), crop(screen.label_of(action), 14, ".")
+            tones_of = ("key", "muted") if action.id in able else ("faint", "faint")
+            runs += [(f" {key}", tones_of[0]), (f" {label} ", tones_of[1]), (" ", "")]
             cells = cell_len(key) + cell_len(label) + 4
-            if at + cells > room:
-                continue
-            able = action.disabled_reason(facts) is None
-            runs += [
-                (f" {key}", "key" if able else "faint"),
-                (f" {crop(label, 14, '.')} ", "muted" if able else "faint"),
-                (" ", ""),
-            ]
             self._spots.append((at, at + cells - 1, action.id))
             at += cells
         pad = max(0, width - width_of(runs) - width_of(pinned))

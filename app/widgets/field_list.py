@@ -89,6 +89,7 @@ class FieldList(ScrollView, can_focus=True):
         background: $surface;
         overflow-x: hidden;
         scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
     }
     """
 
@@ -139,7 +140,8 @@ class FieldList(ScrollView, can_focus=True):
         self._rebuild()
         if not keep:
             self.scroll_to(y=0, animate=False)
-            self._scroll_to_cursor()
+            # The room to scroll is known after the next layout only.
+            self.call_after_refresh(self._scroll_to_cursor)
 
     def set_notice(self, notice: Notice) -> None:
         self.set_fields((), notice=notice)

@@ -113,7 +113,7 @@ class TabStrip(Widget, can_focus=False):
             note = self._notes.get(key, "")
             here = key == self.chosen
             piece = f"[{label}]" if here else f" {label} "
-            tail = f"{note} " if note else ""
+            tail = f" {note} " if note and here else f"{note} " if note else ""
             runs += [(piece, "accent" if here else "muted"), (tail, "muted" if here else "faint"), (" ", "")]
             cells = cell_len(piece) + cell_len(tail)
             self._spots.append((at, at + cells, key))

@@ -25,6 +25,9 @@ from app.widgets.ink import Ink, Run, fit, strip_of, wrap
 
 T = TypeVar("T")
 
+NARROW = 84
+"""Below this width columns stand closer together."""
+NARROW_GAP, WIDE_GAP = 1, 2
 NEAR_END_ROWS = 40
 """The owner is asked for more when the cursor or the view comes this near to the last row."""
 
@@ -159,6 +162,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         self._range_start: int | None = None
         self._range_marks: set[str] = set()
         self._laid: list[tuple[ListColumn, int]] = []
+        self._gap = WIDE_GAP
         self.notice = Notice("")
         self.sort_key, self.sort_down = "", True
 
@@ -200,10 +204,19 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         moved = index != self.cursor
         self.set_reactive(RowList.cursor, index)
         if moved or at_end:
+            # The room to scroll is known after the next layout only.
             self._scroll_to_cursor()
+            self.call_after_refresh(self._scroll_to_cursor)
         self.refresh()
         if self.current_key != before or moved:
             self.post_message(self.Highlighted(self))
+
+    def set_columns(self, columns: Sequence[ListColumn]) -> None:
+        """Show other columns from now on."""
+        if tuple(columns) != self.columns:
+            self.columns = tuple(columns)
+            self._resize_virtual()
+            self.refresh()
 
     def set_notice(self, notice: Notice) -> None:
         """What stands in the list while it is empty."""
@@ -329,7 +342,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         for column, width in self._laid:
             if at <= x < at + width + 1:
                 return column.key
-            at += width + 2
+            at += width + self._gap
         return ""
 
     # -- painting ----------------------------------------------------------------------------------------------
@@ -344,7 +357,8 @@ class RowList(ScrollView, Generic[T], can_focus=True):
 
     def _resize_virtual(self) -> None:
         width = max(1, self.size.width)
-        self._laid = lay_out(self.columns, width - self._lead_cells - 1)
+        self._gap = NARROW_GAP if width < NARROW else WIDE_GAP
+        self._laid = lay_out(self.columns, width - self._lead_cells - 1, self._gap)
         self.virtual_size = Size(width, len(self.items) + self._header if self.items else 1)
 
     def render_line(self, y: int) -> Strip:
@@ -376,7 +390,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         faded = self._dim is not None and self._dim(item)
         for number, (column, size) in enumerate(self._laid):
             if number:
-                runs.append(("  ", ""))
+                runs.append((" " * self._gap, ""))
             cell = fit(
                 self._cells(item, column.key, size), size, right=column.right, ellipsis=glyphs.ellipsis
             )
@@ -387,7 +401,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         runs: list[Run] = [(" " * self._lead_cells, "")]
         for number, (column, size) in enumerate(self._laid):
             if number:
-                runs.append(("  ", ""))
+                runs.append((" " * self._gap, ""))
             title = column.title
             if column.key == self.sort_key:
                 title += self.glyphs.down if self.sort_down else self.glyphs.up
