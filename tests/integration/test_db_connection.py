@@ -9,10 +9,16 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ingestion import errors
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
@@ -39,7 +45,14 @@ async def admin(url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def db(empty_database: str) -> AsyncIterator[DatabaseConnection]:
+async def db(postgres: EmbeddedPostgres) -> AsyncIterator[DatabaseConnection]:
+    """For queries that need no tables."""
+    async with connected(postgres.url("postgres")) as database:
+        yield database
+
+
+@pytest.fixture
+async def own_db(empty_database: str) -> AsyncIterator[DatabaseConnection]:
     async with connected(empty_database) as database:
         yield database
 
@@ -47,8 +60,8 @@ async def db(empty_database: str) -> AsyncIterator[DatabaseConnection]:
 class Relay:
     """A TCP front of the server that can drop its connections: the network, as far as a client sees it."""
 
-    def __init__(self, target: str, port: int = 5432) -> None:
-        self._path, self.accepted = f"{target}/.s.PGSQL.{port}", 0
+    def __init__(self, target: str, port: int = 5432, tls: ssl.SSLContext | None = None) -> None:
+        self._path, self._tls, self.accepted = f"{target}/.s.PGSQL.{port}", tls, 0
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,6 +83,15 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        if self._tls is not None:
+            # The eight bytes of an SSLRequest, answered by S; then the handshake.
+            await reader.readexactly(8)
+            writer.write(b"S")
+            try:
+                await writer.start_tls(self._tls)
+            except (ssl.SSLError, OSError):
+                writer.transport.abort()
+                return
         try:
             back_reader, back_writer = await asyncio.open_unix_connection(self._path)
         except OSError:
@@ -126,8 +148,8 @@ async def test_execute_many_counts_rows_of_all_parameter_sets(db: DatabaseConnec
 
 
 @pytest.mark.parametrize("name", ["stream", "stream_batches", "text_batches"])
-async def test_closing_an_iterator_early_frees_its_connection(empty_database: str, name: str) -> None:
-    async with connected(empty_database, pool_size=1) as db:
+async def test_closing_an_iterator_early_frees_its_connection(postgres: EmbeddedPostgres, name: str) -> None:
+    async with connected(postgres.url("postgres"), pool_size=1) as db:
         for _ in range(3):
             async with aclosing(getattr(db, name)("SELECT g::text FROM generate_series(1, 5000) g")) as rows:
                 async for _ in rows:
@@ -165,11 +187,11 @@ async def test_a_text_batch_closes_at_its_rows_and_at_its_bytes(db: DatabaseConn
     assert await sizes("SELECT g::text FROM generate_series(1, 0) g") == []
 
 
-async def test_a_stream_reads_one_snapshot(empty_database: str, db: DatabaseConnection) -> None:
+async def test_a_stream_reads_one_snapshot(empty_database: str, own_db: DatabaseConnection) -> None:
     async with admin(empty_database) as other:
         await other.execute("CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) g")
         seen = 0
-        async with aclosing(db.stream("SELECT g FROM t", batch_size=10)) as rows:
+        async with aclosing(own_db.stream("SELECT g FROM t", batch_size=10)) as rows:
             async for _ in rows:
                 if seen == 0:
                     await other.execute("DELETE FROM t")
@@ -189,9 +211,9 @@ async def test_server_info_tells_the_server_apart(db: DatabaseConnection) -> Non
 
 
 async def test_a_session_has_fixed_settings_and_leaves_none_behind(
-    empty_database: str, db: DatabaseConnection
+    empty_database: str, own_db: DatabaseConnection
 ) -> None:
-    async with db.session() as connection:
+    async with own_db.session() as connection:
         assert await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on"
         assert await connection.fetchval("SELECT current_setting('TimeZone')") == "UTC"
         assert await connection.fetchval("SELECT current_setting('statement_timeout')") == "10min"
@@ -199,7 +221,7 @@ async def test_a_session_has_fixed_settings_and_leaves_none_behind(
         async with admin(empty_database) as other:
             assert (
                 await other.fetchval("SELECT application_name FROM pg_stat_activity WHERE pid = $1", pid)
-                == db.config.application_name
+                == own_db.config.application_name
             )
 
 
@@ -212,19 +234,19 @@ WRITES = (
 )  # fmt: skip
 
 
-async def test_nothing_is_ever_written(empty_database: str, db: DatabaseConnection) -> None:
+async def test_nothing_is_ever_written(empty_database: str, own_db: DatabaseConnection) -> None:
     async with admin(empty_database) as other:
         await other.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE SEQUENCE s")
         for query in WRITES:
             with pytest.raises(errors.ConnectionError) as caught:
-                await db.execute(query)
+                await own_db.execute(query)
             if "read-only" in str(caught.value):
                 assert "the source is only ever read" in str(caught.value)
             with pytest.raises(errors.ConnectionError):
-                await db.execute_many(query, [()])
-            async with db.transaction():
+                await own_db.execute_many(query, [()])
+            async with own_db.transaction():
                 with pytest.raises(errors.ConnectionError):
-                    await db.execute(query)
+                    await own_db.execute(query)
         assert await other.fetchval("SELECT count(*) FROM t") == 1
 
 
@@ -232,17 +254,19 @@ async def test_nothing_is_ever_written(empty_database: str, db: DatabaseConnecti
 
 
 async def test_queries_of_a_transaction_share_one_snapshot(
-    empty_database: str, db: DatabaseConnection
+    empty_database: str, own_db: DatabaseConnection
 ) -> None:
     async with admin(empty_database) as other:
         await other.execute("CREATE TABLE t (a int)")
-        async with db.transaction():
-            assert await db.execute("SELECT count(*) AS n FROM t") == [{"n": 0}]
+        async with own_db.transaction():
+            assert await own_db.execute("SELECT count(*) AS n FROM t") == [{"n": 0}]
             await other.execute("INSERT INTO t VALUES (1)")
-            assert await db.execute("SELECT count(*) AS n FROM t") == [{"n": 0}]
-            assert [row async for row in db.stream("SELECT a FROM t")] == []
-            assert await asyncio.gather(*(db.execute("SELECT 1 AS n") for _ in range(3))) == [[{"n": 1}]] * 3
-        assert await db.execute("SELECT count(*) AS n FROM t") == [{"n": 1}]
+            assert await own_db.execute("SELECT count(*) AS n FROM t") == [{"n": 0}]
+            assert [row async for row in own_db.stream("SELECT a FROM t")] == []
+            assert (
+                await asyncio.gather(*(own_db.execute("SELECT 1 AS n") for _ in range(3))) == [[{"n": 1}]] * 3
+            )
+        assert await own_db.execute("SELECT count(*) AS n FROM t") == [{"n": 1}]
 
 
 async def test_an_error_in_an_inner_transaction_leaves_the_outer_usable(db: DatabaseConnection) -> None:
@@ -260,10 +284,10 @@ async def test_an_error_in_an_inner_transaction_leaves_the_outer_usable(db: Data
     assert await db.execute("SELECT 3 AS n") == [{"n": 3}]
 
 
-async def test_cancelling_a_query_gives_its_connection_back(empty_database: str) -> None:
-    async with connected(empty_database, pool_size=1) as db:
+async def test_cancelling_a_query_gives_its_connection_back(postgres: EmbeddedPostgres) -> None:
+    async with connected(postgres.url("postgres"), pool_size=1) as db:
         task = asyncio.create_task(db.execute("SELECT pg_sleep(60)"))
-        async with admin(empty_database) as other:
+        async with admin(postgres.url("postgres")) as other:
             while not await other.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
             ):
@@ -286,9 +310,9 @@ def _through(relay: Relay, url: str) -> str:
 
 
 async def test_a_dropped_connection_is_replaced_and_the_read_repeated(
-    empty_database: str, relay: Relay
+    postgres: EmbeddedPostgres, relay: Relay
 ) -> None:
-    async with connected(_through(relay, empty_database), pool_size=2) as db:
+    async with connected(_through(relay, postgres.url("postgres")), pool_size=2) as db:
         for _ in range(3):
             relay.drop()
             assert await db.execute("SELECT 1 AS n") == [{"n": 1}]
@@ -318,9 +342,9 @@ async def test_a_connection_lost_within_a_query_is_retried(empty_database: str, 
 
 
 async def test_a_stream_that_breaks_midway_says_so_and_is_not_repeated(
-    empty_database: str, relay: Relay
+    postgres: EmbeddedPostgres, relay: Relay
 ) -> None:
-    async with connected(_through(relay, empty_database)) as db:
+    async with connected(_through(relay, postgres.url("postgres"))) as db:
         seen: list[int] = []
 
         async def read() -> None:
@@ -337,8 +361,10 @@ async def test_a_stream_that_breaks_midway_says_so_and_is_not_repeated(
         assert await db.execute("SELECT 1 AS n") == [{"n": 1}]
 
 
-async def test_retries_end_within_their_total_time(empty_database: str, relay: Relay) -> None:
-    async with connected(_through(relay, empty_database), retry_attempts=3, retry_total_s=1.0) as db:
+async def test_retries_end_within_their_total_time(postgres: EmbeddedPostgres, relay: Relay) -> None:
+    async with connected(
+        _through(relay, postgres.url("postgres")), retry_attempts=3, retry_total_s=1.0
+    ) as db:
         relay._server.close()
         relay.drop()
         with pytest.raises(errors.SourceUnavailable) as caught:
@@ -347,8 +373,8 @@ async def test_retries_end_within_their_total_time(empty_database: str, relay: R
         assert not db.is_connected
 
 
-async def test_a_query_over_the_statement_timeout_is_named(empty_database: str) -> None:
-    async with connected(empty_database, statement_timeout_s=0.05) as db:
+async def test_a_query_over_the_statement_timeout_is_named(postgres: EmbeddedPostgres) -> None:
+    async with connected(postgres.url("postgres"), statement_timeout_s=0.05) as db:
         with pytest.raises(errors.SourceUnavailable, match=r"after 0\.05 s"):
             await db.execute("SELECT pg_sleep(10)")
         assert await db.execute("SELECT 1 AS n") == [{"n": 1}]
@@ -437,13 +463,59 @@ async def test_queries_before_connect_say_what_is_missing() -> None:
     await db.close()
 
 
-async def test_an_unverifiable_certificate_is_refused(tmp_path: Any) -> None:
+def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate of `localhost`, and the context of a server that has it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.Encoding.PEM
+    file, private = folder / "server.pem", folder / "server.key"
+    file.write_bytes(made.public_bytes(form))
+    private.write_bytes(
+        key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, private)
+    return file, context
+
+
+async def test_sslmode_decides_what_is_verified(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+    certificate, context = _certificate(tmp_path)
+    folder = ConnectionConfig.from_url(postgres.url("postgres")).host
+    async with Relay(folder, tls=context) as front:
+        for host, query, works in (
+            ("127.0.0.1", "", True),
+            ("127.0.0.1", "sslmode=require", True),
+            ("127.0.0.1", f"sslmode=verify-ca&sslrootcert={certificate}", True),
+            ("localhost", f"sslmode=verify-full&sslrootcert={certificate}", True),
+            ("127.0.0.1", f"sslmode=verify-full&sslrootcert={certificate}", False),
+            ("localhost", "sslmode=verify-full&sslrootcert=system", False),
+        ):
+            url = f"postgresql://postgres@{host}:{front.port}/postgres?{query}"
+            if works:
+                async with connected(url) as db:
+                    assert await db.execute("SELECT 1 AS n") == [{"n": 1}]
+            else:
+                error = await _refusal(url)
+                assert "cannot be verified" in str(error)
+                assert "sslrootcert" in error.hint
+
+
+async def test_missing_certificates_are_named(tmp_path: Path) -> None:
     bad = ConnectionConfig.from_url(f"postgresql://u@h/x?sslmode=verify-full&sslrootcert={tmp_path}/none.pem")
     with pytest.raises(errors.SettingsError, match=r"none\.pem"):
         await DatabaseConnection(bad).connect()
     with pytest.raises(errors.SettingsError, match="root certificate"):
         await DatabaseConnection(replace(bad, sslrootcert=None)).connect()
-    assert ssl.OPENSSL_VERSION
+    with pytest.raises(errors.SettingsError, match=r"client\.pem"):
+        await DatabaseConnection(replace(bad, sslmode="require", sslcert="client.pem")).connect()
 
 
 # -- databases without an encoding -------------------------------------------------------------------------
