@@ -124,10 +124,8 @@ def _demo(add: Add) -> None:
         ("the application on the sample", "demo"),
         ("the whole job without a screen", "demo --headless"),
     )
-    demo.add_argument(
-        "--scale", type=_positive_number, default=1.0, metavar="N", help="rows, 1 is about 48,000"
-    )
-    demo.add_argument("--seed", type=int, default=1, metavar="S", help="other seeds give other data")
+    demo.add_argument("--scale", type=_positive_number, metavar="N", help="rows, 1 is about 48,000")
+    demo.add_argument("--seed", type=int, metavar="S", help="other seeds give other data")
     demo.add_argument(
         "--headless", action="store_true", help="no screen: discover, ingest with files, verify, report"
     )
@@ -348,8 +346,8 @@ def _sandbox(add: Add) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         if name == "up":
-            action.add_argument("--scale", type=_positive_number, default=1.0, metavar="N")
-            action.add_argument("--seed", type=int, default=1, metavar="S")
+            action.add_argument("--scale", type=_positive_number, metavar="N")
+            action.add_argument("--seed", type=int, metavar="S")
 
 
 def _selection(parser: argparse.ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
     """This worker's own embedded server."""
     server = EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres") / "data")
     yield server
-    server.stop()
+    server.stop(remove=True)
 
 
 async def _admin(server: EmbeddedPostgres, statement: str) -> None:

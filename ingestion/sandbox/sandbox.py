@@ -69,6 +69,8 @@ class _Record:
     database_url: str = ""
     copy_sha256: dict[str, str] = field(default_factory=dict)
     parts: dict[str, _Part] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    """Ports used last: taken again, because the state of a source belongs to the address of its index."""
 
 
 def default_home() -> Path:
@@ -215,9 +217,14 @@ class _Start:
         if part is not None:
             _end(name, part)  # alive but deaf
         self._tell("starting the local Vespa endpoint" if name == "vespa" else "starting the file store")
-        part = _start_vespa(self._home / "vespa") if name == "vespa" else _start_files()
+        port = self._record.ports.get(name, 0)
+        part = _start_part(name, self._home, port if _is_free(port) else 0)
         self._started.append(lambda: _end(name, part))
-        self._record = replace(self._record, parts={**self._record.parts, name: part})
+        self._record = replace(
+            self._record,
+            parts={**self._record.parts, name: part},
+            ports={**self._record.ports, name: urlsplit(part.url).port or 0},
+        )
         _write(self._home, self._record)
         return part
 
@@ -233,18 +240,27 @@ async def _to_end(step: Callable[[], _T]) -> _T:
         raise
 
 
-def _start_vespa(data_dir: Path) -> _Part:
-    from ingestion.sandbox.vespa_endpoint import process
+def _start_part(name: str, home: Path, port: int) -> _Part:
+    if name == "vespa":
+        from ingestion.sandbox.vespa_endpoint import process
 
-    endpoint = process.start(data_dir, port=0)
-    return _Part(endpoint.pid, endpoint.url)
-
-
-def _start_files() -> _Part:
+        endpoint = process.start(home / "vespa", port=port)
+        return _Part(endpoint.pid, endpoint.url)
     from ingestion.sandbox import file_store
 
-    store = file_store.start(port=0)
+    store = file_store.start(port=port)
     return _Part(store.pid, store.url)
+
+
+def _is_free(port: int) -> bool:
+    """Whether nothing listens on that port of this machine."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _prepare(server: EmbeddedPostgres) -> None:
