@@ -122,8 +122,8 @@ class FileIngester:
     ) -> None:
         """Take the files of committed records; waits while too many are under way.
 
-        `only` names file ids, as for a retry of single files. Records whose files all went away should be
-        passed too. Raises StateError and VespaUnavailable, also those met by the workers since.
+        `only` names file ids, as for a retry of single files. Records without files are taken too: what they
+        referred to before ends. Raises StateError and VespaUnavailable, also those met by the workers since.
         """
         self._raise_fault()
         self._start()
@@ -137,12 +137,18 @@ class FileIngester:
                 if (only is None or file.file_id in only) and file.file_id not in wanted:
                     placed = replace(file, source_table=table, source_record_id=document.key)
                     wanted[file.file_id] = _Work(table, document.key, document.record.project_id, placed)
+        relinked = [document.key for document in documents if document.files]
+        bare = [document.key for document in documents if not document.files]
+        if bare:
+            relinked += {link.key for link in await self._state.links_of_records(table, bare)}
+        if not relinked:
+            return
         known = await self._state.file_rows(list(wanted))
         rows = [docs.pending_row(work.file) for file_id, work in wanted.items() if file_id not in known]
         await self._commit(
             BatchCommit(
                 job_id=self._job_id, table=table, file_rows=rows, file_links=links,
-                relinked=[document.key for document in documents],
+                relinked=relinked,
             )
         )  # fmt: skip
         if self._downloader is not None:

@@ -215,7 +215,7 @@ async def feed(
 async def commit(
     run: TableRun, result: Result, batch: ReadBatch | None = None, *, last_key: str | None = None
 ) -> None:
-    """Store a result with the position behind it, publish, and hand its files on."""
+    """Hand the files of a result on, store it with the position behind it, and publish."""
     events: list[Event] = [
         RecordFailed(
             job_id=run.io.job.id, table=run.name, key=failure.key, stage=failure.stage, cause=failure.cause,
@@ -234,6 +234,10 @@ async def commit(
         progress = PartitionProgress(
             ordinal=batch.partition.ordinal, position=batch.position, done=batch.done
         )
+    if run.io.files is not None and run.table.file_reference_columns and result.fed:
+        # Before the commit: a crash in between feeds these records again, so no file is forgotten. Records
+        # without files are passed too: they may have had some.
+        await run.io.files.settle(run.name, result.fed)
     await run.io.commit(
         BatchCommit(
             job_id=run.io.job.id,
@@ -250,10 +254,6 @@ async def commit(
         )
     )
     run.counts += result.counts
-    if run.io.files is not None:
-        with_files = [document for document in result.fed if document.files]
-        if with_files:
-            await run.io.files.settle(run.name, with_files)
 
 
 async def failed_in_job(run: TableRun, keys: Collection[str]) -> set[str]:
