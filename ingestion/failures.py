@@ -93,10 +93,25 @@ CAUSES: dict[str, Cause] = {
         "The URL leads into a private network. Allow it with --allow-private-addresses if that is meant.",
     ),
     "bad_url": Cause("URL cannot be used", "Only http, https and S3 are fetched.", False),
+    "redirects": Cause(
+        "redirects without end", "The store sends us round. Open the URL in a browser and see."
+    ),
+    "wrong_range": Cause(
+        "store answers another part", "The store sent other bytes than asked for. Retry later."
+    ),
+    "no_bucket": Cause(
+        "no bucket set", "The record has only a key. Set the bucket of the files, then retry."
+    ),
+    "s3_error": Cause("S3 failed", "The message has S3's own words. Check the AWS settings, then retry."),
     "no_credentials": Cause("no S3 credentials", "Give AWS credentials in the usual places, then retry."),
     "extraction_failed": Cause(
         "content cannot be extracted", "The file was fetched, but its content is damaged or too complex."
     ),
+    "unsafe_path": Cause(
+        "link in the download folder", "A link leads out of the folder. Remove it, then retry."
+    ),
+    "busy": Cause("in another process's hands", "Another process downloads the file. Retry once it is done."),
+    "disk_error": Cause("file cannot be written", "Check the rights of the download folder, then retry."),
     "disk_full": Cause("disk full", "Free space in the download folder, then retry."),
 }
 
