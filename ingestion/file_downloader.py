@@ -25,8 +25,8 @@ from ingestion.file_s3 import S3Fetcher, S3Settings
 from ingestion.file_transfer import Fetched, PartialFile, RetryPolicy, Timeouts, with_retries
 
 DEFAULT_MAX_FILE_SIZE: Final = 100 * 1024 * 1024
-_REMEMBERED: Final = 50_000
-"""Files whose place is remembered, to fetch and to name each once; about 20 MB."""
+_REMEMBERED: Final = 20_000
+"""Files whose place is remembered, to fetch and to name each once; about 10 MB."""
 _NO_WAY_IN: Final = frozenset({"no_credentials", "no_bucket", "s3_error", "http_403"})
 _FALL_BACK: Final = _NO_WAY_IN | {"expired_url", "bad_signature", "http_400", "bad_url"}
 _SKIPS: Final = frozenset({"too_large", "unsupported_format"})
@@ -55,6 +55,17 @@ class DownloadResult:
     content_type: str = ""
     etag: str = ""
     file: DetectedFile | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file lies that was fetched before."""
+
+    path: str
+    size_bytes: int
+    checksum: str
+    content_type: str
+    etag: str
 
 
 class DownloadStrategy(Enum):
@@ -107,8 +118,8 @@ class FileDownloader:
         self._http: HttpFetcher | None = None
         self._s3: S3Fetcher | None = None
         self._claims: OrderedDict[str, str] = OrderedDict()
-        self._done: OrderedDict[str, DownloadResult] = OrderedDict()
-        self._by_checksum: OrderedDict[str, Path] = OrderedDict()
+        self._done: OrderedDict[str, _Place] = OrderedDict()
+        self._by_checksum: OrderedDict[str, str] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
         self._made: set[Path] = set()
 
@@ -138,8 +149,11 @@ class FileDownloader:
                 return linked
             async with self._slots, self._connections():
                 result = await self._fetch_guarded(file, target, etag)
-        if result.success and not result.cause:
-            _remember(self._done, file.file_id, result)
+        if result.success and not result.cause and result.file_size is not None:
+            place = _Place(
+                str(result.local_path), result.file_size, result.checksum, result.content_type, result.etag
+            )
+            _remember(self._done, file.file_id, place)
         return result
 
     async def download_batch(
@@ -217,7 +231,7 @@ class FileDownloader:
 
     def offer(self, checksum: str, path: Path) -> None:
         """Tell of content that is on disk already: a download with this checksum becomes a link to it."""
-        _remember(self._by_checksum, checksum, path)
+        _remember(self._by_checksum, checksum, str(path))
 
     def _is_too_large(self, file: DetectedFile) -> bool:
         return file.file_size is not None and file.file_size > self.max_file_size
@@ -235,11 +249,11 @@ class FileDownloader:
         _remember(self._claims, claim, file.file_id)
         return path
 
-    def _linked(self, known: DownloadResult, file: DetectedFile, target: Path) -> DownloadResult | None:
+    def _linked(self, known: _Place, file: DetectedFile, target: Path) -> DownloadResult | None:
         """The file from where it already lies, or None where that is gone or was changed."""
-        source = known.local_path
+        source = Path(known.path)
         try:
-            if source is None or source.is_symlink() or source.stat().st_size != known.file_size:
+            if source.is_symlink() or source.stat().st_size != known.size_bytes:
                 return None
             if source != target:
                 file_paths.prepare_parent(self.download_dir, target, self._made)
@@ -247,7 +261,7 @@ class FileDownloader:
         except OSError:
             return None
         return DownloadResult(
-            file.s3_key, True, target, known.file_size, status="success", checksum=known.checksum,
+            file.s3_key, True, target, known.size_bytes, status="success", checksum=known.checksum,
             content_type=known.content_type, etag=known.etag, file=file,
         )  # fmt: skip
 
@@ -383,8 +397,8 @@ class FileDownloader:
 
     def _place(self, part: PartialFile, target: Path) -> None:
         """The finished file under its name, as a link where equal content lies on disk already."""
-        twin = self._by_checksum.get(part.checksum)
-        if twin is not None and twin != target:
+        known = self._by_checksum.get(part.checksum)
+        if known is not None and (twin := Path(known)) != target:
             try:
                 if not twin.is_symlink() and twin.stat().st_size == part.size:
                     file_paths.link_or_copy(twin, target)
@@ -393,7 +407,7 @@ class FileDownloader:
             except OSError:
                 self._by_checksum.pop(part.checksum, None)
         part.commit()
-        _remember(self._by_checksum, part.checksum, target)
+        _remember(self._by_checksum, part.checksum, str(target))
 
     @asynccontextmanager
     async def _alone(self, file_id: str) -> AsyncIterator[None]:

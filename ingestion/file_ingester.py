@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 _QUEUED_PER_WORKER: Final = 64
 _GATHER_S: Final = 0.05
 """Seconds that outcomes are gathered for, before one commit takes them all."""
-_MOST_PER_COMMIT: Final = 256
-_RECENT: Final = 20_000
+_MOST_PER_COMMIT: Final = 128
+_RECENT: Final = 256
+"""Outcomes kept whole, text included, for a further record that refers to the same file."""
+_COUNTED: Final = 100_000
+"""Files known to be counted in this job; a file met again after so many others is counted again."""
 _KEEPS_COPY: Final = frozenset(
     {"expired_url", "bad_signature", "http_403", "connection", "timeout", "http_5xx", "http_429", "no_bucket",
      "no_credentials", "s3_error"}
@@ -102,13 +105,14 @@ class FileIngester:
         self._clock = clock
         self._workers = max(1, workers)
         self._queue: asyncio.Queue[_Work] = asyncio.Queue(self._workers * _QUEUED_PER_WORKER)
-        self._outcomes: asyncio.Queue[_Settled] = asyncio.Queue()
+        self._outcomes: asyncio.Queue[_Settled] = asyncio.Queue(_MOST_PER_COMMIT)
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._fault: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._recent: OrderedDict[str, tuple[FileRow, Mapping[str, Any]]] = OrderedDict()
+        self._counted: OrderedDict[bytes, None] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def __aenter__(self) -> FileIngester:
@@ -253,16 +257,26 @@ class FileIngester:
                 self._finished(1)
                 continue
             async with self._alone(work.file.file_id):
-                settled = await self._settle_one(work)
-                self._recent[work.file.file_id] = settled.row, settled.facts
-                if len(self._recent) > _RECENT:
-                    self._recent.popitem(last=False)
+                settled = await self._settle_once(work)
             await self._outcomes.put(settled)
 
-    async def _settle_one(self, work: _Work) -> _Settled:
-        recent = self._recent.get(work.file.file_id)
-        if recent is not None:
+    async def _settle_once(self, work: _Work) -> _Settled:
+        """A file that this job has settled before is linked to one more record, neither fetched nor counted."""
+        file_id = work.file.file_id
+        if (recent := self._recent.get(file_id)) is not None:
             return _Settled(work, *recent)
+        mark = bytes.fromhex(file_id)
+        if mark in self._counted:
+            row = await self._state.file_row(file_id) or docs.pending_row(work.file)
+            settled = await self._kept(work, row, self._held_path(row))
+            settled.counts = FileCounts()
+            return settled
+        settled = await self._settle_one(work)
+        _remember(self._recent, file_id, (settled.row, settled.facts), _RECENT)
+        _remember(self._counted, mark, None, _COUNTED)
+        return settled
+
+    async def _settle_one(self, work: _Work) -> _Settled:
         row = work.row or docs.pending_row(work.file)
         held = self._held_path(row)
         row = docs.described(row, work.file)
@@ -410,6 +424,12 @@ async def unsettled(state: StateStore) -> AsyncIterator[tuple[str, list[str]]]:
             keys.setdefault(links[0].table, {})[links[0].key] = None
         for table, found in keys.items():
             yield table, list(found)
+
+
+def _remember(memory: OrderedDict[Any, Any], name: Any, value: Any, most: int) -> None:
+    memory[name] = value
+    if len(memory) > most:
+        memory.popitem(last=False)
 
 
 def _refuse(settled: _Settled, outcome: Outcome) -> None:
