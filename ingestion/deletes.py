@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 
 from ingestion import document_ids, errors, reconciliation, settlement
-from ingestion.key_lookup import find_rows, source_keys
+from ingestion.key_lookup import find_keys, find_rows, source_keys
 from ingestion.partitions import Kind, Partition
 from ingestion.settlement import Result, TableRun
 from ingestion.source_reader import Purpose, ReadBatch, Row
@@ -130,9 +130,9 @@ async def _brake(run: TableRun, count: int, suspects: AsyncGenerator[list[str], 
 async def _absent(run: TableRun, keys: Collection[str]) -> set[str]:
     """Those of `keys` that the source does not hold in a snapshot taken now."""
     absent = set(keys)
-    async with aclosing(find_rows(run.reader, run.builder, keys)) as batches:
-        async for rows in batches:
-            absent.difference_update(run.builder.key_of(row.values) or "" for row in rows)
+    async with aclosing(find_keys(run.reader, run.builder, keys)) as batches:
+        async for present in batches:
+            absent -= present
     return absent
 
 

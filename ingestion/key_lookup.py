@@ -52,6 +52,28 @@ async def find_rows(
                     yield found
 
 
+async def find_keys(
+    reader: SourceReader, builder: DocumentBuilder, keys: Collection[str]
+) -> AsyncGenerator[set[str], None]:
+    """Those of `keys` that the source holds; identical rows of a table without a key are numbered apart."""
+    if reader.table.key_columns:
+        async with aclosing(find_rows(reader, builder, keys)) as batches:
+            async for rows in batches:
+                yield {builder.key_of(row.values) or "" for row in rows}
+        return
+    copies: dict[str, int] = dict.fromkeys((key.partition("-")[0] for key in keys), 0)
+    async with aclosing(_rows(reader, reader.queries.everything())) as batches:
+        async for rows in batches:
+            found: set[str] = set()
+            for row in rows:
+                content = builder.key_of(row.values) or ""
+                if content in copies:
+                    number = copies[content]
+                    found.add(f"{content}-{number}" if number else content)
+                    copies[content] += 1
+            yield found
+
+
 async def source_keys(reader: SourceReader, builder: DocumentBuilder) -> AsyncGenerator[list[str], None]:
     """The document key of every row that has one, in no order, repeated where rows share it."""
     async with aclosing(reader.texts(reader.queries.keys())) as batches:

@@ -129,6 +129,24 @@ class TableQueries:
         """Row versions at or after a horizon, wherever they are now."""
         return Query(f"SELECT {self._row()} FROM {self._from()} WHERE true{_since(since)}")
 
+    def since(self, column: str, moment: str) -> Query:
+        """Rows whose time column is at or after `moment` (text in the column's own terms), or NULL."""
+        return Query(f"SELECT {self._row()} FROM {self._from()} WHERE {self._at_or_after(column)}", (moment,))
+
+    def typed(self, column: str | None = None, moment: str = "") -> Query:
+        """All columns as they are, of all rows or of those that `since` gives."""
+        names = sql.idents(column.name for column in self.table.columns)
+        text = f"SELECT {names} FROM {self._from()}"
+        if column is None:
+            return Query(text)
+        return Query(f"{text} WHERE {self._at_or_after(column)}", (moment,))
+
+    def _at_or_after(self, column: str) -> str:
+        kind = sql.base_type(self.table.column(column))
+        cast = f"::pg_catalog.{sql.ident(kind)}" if kind in ("timestamp", "timestamptz", "date") else ""
+        name = f"t.{sql.ident(column)}"
+        return f"({name} >= $1::text{cast} OR {name} IS NULL)"
+
     def duplicate_keys(self) -> Query:
         """The key columns' text of each key that several rows hold."""
         texts = sql.text_columns(self.key, "t")

@@ -26,9 +26,10 @@ class FileSink(Protocol):
     """Where the files go that records refer to; a stage beside the records with workers of its own."""
 
     async def settle(self, table: str, documents: Sequence[Document]) -> None:
-        """Take the files of records that are committed; may wait while too many are under way.
+        """Take the files of records that Vespa holds now; may wait while too many are under way.
 
-        What becomes of them is the sink's to store and to publish. Raises only what must stop the job.
+        Their records are committed only afterwards, so after a crash the same files may be given again. What
+        becomes of them is the sink's to store and to publish. Raises only what must stop the job.
         """
 
     async def forget(self, table: str, keys: Sequence[str]) -> None:

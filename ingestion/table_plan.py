@@ -184,6 +184,14 @@ async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
     return replace(fresh, first_seq=plan.first_seq, aside=fresh.aside | plan.aside, steps=steps)
 
 
+def with_chosen_key(table: Table, known: TableState | None) -> Table:
+    """The table with the key of its first sync, which names its documents until the operator says otherwise."""
+    if known is None or known.key_columns is None or list(known.key_columns) == table.key_columns:
+        return table
+    basis = "proven_id" if known.key_columns else "row_hash"
+    return replace(table, key_columns=list(known.key_columns), key_basis=basis, key_indexed=False)
+
+
 def fingerprint(schema: SchemaMap, table: Table, masks: object) -> str:
     """Changes when equal rows may become other documents: columns, references, masks, this program."""
     parts = [

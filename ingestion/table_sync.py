@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from ingestion import deletes, errors, partitions, reconciliation, settlement, source_reader, table_plan
@@ -113,15 +113,13 @@ class TableSync:
                 hint="GRANT SELECT on it, then run `procore-ingest discover` again.",
             )
         known = await self.io.state.table_state(self.name)
-        if known is None or known.key_columns is None or list(known.key_columns) == table.key_columns:
-            return table, known
-        await self._note(
-            f"discovery now finds the key ({', '.join(table.key_columns) or 'whole row'}), "
-            f"documents keep ({', '.join(known.key_columns) or 'whole row'})"
-        )
-        return replace(
-            table, key_columns=list(known.key_columns), key_basis="proven_id", key_indexed=False
-        ), known
+        chosen = table_plan.with_chosen_key(table, known)
+        if chosen is not table:
+            await self._note(
+                f"discovery now finds the key ({', '.join(table.key_columns) or 'whole row'}), "
+                f"documents keep ({', '.join(chosen.key_columns) or 'whole row'})"
+            )
+        return chosen, known
 
     async def _begin(self, table: Table, done: Counts) -> TableRun:
         layout = await source_reader.layout(self.io.db, table)

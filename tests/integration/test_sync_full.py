@@ -156,7 +156,7 @@ async def test_a_partitioned_table_is_read_once_through_its_leaves(here: World) 
     )
     result = await here.full()
     assert counts(result, "t") == (301, 299, 2, 0)
-    assert set(t.table for t in result.tables) == {"t"}
+    assert {t.table for t in result.tables} == {"t"}
     await here.sql(
         "UPDATE t SET v = 'w' WHERE id = 3",
         "CREATE TABLE old (id bigint, at date, v text)",
