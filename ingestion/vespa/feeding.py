@@ -27,6 +27,8 @@ COMPRESS_ABOVE_BYTES = 2048
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 8.0
 BLOCKED_WAIT_S = 10.0
+TELL_EVERY_S = 1.0
+"""Many operations back off at once; who listens hears of it this often."""
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 _OUTCOME_UNKNOWN = frozenset({408, 500, 502, 504})
 _MOST_SERVER_FAULTS = 5
@@ -103,6 +105,7 @@ class Feeder:
         self._operations = self._retries = 0
         self._backoff_s = 0.0
         self._backing_off = False
+        self._told_at = -TELL_EVERY_S
 
     @property
     def stats(self) -> FeedStats:
@@ -218,7 +221,10 @@ class Feeder:
         wait_s *= 0.5 + random.random() / 2
         self._backoff_s += wait_s
         reason = f"{answer.status} {answer.message}" if answer is not None else f"{fault or 'no answer'}"
-        self._on_backoff(f"Vespa: {reason}", wait_s)
+        now = self._clock()
+        if now - self._told_at >= TELL_EVERY_S:
+            self._told_at = now
+            self._on_backoff(reason, wait_s)
         return wait_s
 
     def _given_up(self, answer: Answer | None, fault: BaseException | None) -> errors.VespaUnavailable:
