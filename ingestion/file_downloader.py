@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
-import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -16,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from ingestion import errors, file_content, file_paths
+from ingestion import errors, file_checks, file_content, file_paths
 from ingestion.file_addresses import AddressPolicy
 from ingestion.file_detector import DetectedFile
 from ingestion.file_http import HttpFetcher
@@ -122,6 +120,7 @@ class FileDownloader:
         self._by_checksum: OrderedDict[str, str] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
         self._made: set[Path] = set()
+        self._asked_space_at = -1e9
 
     async def __aenter__(self) -> FileDownloader:
         await self._open()
@@ -331,7 +330,7 @@ class FileDownloader:
         """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
         try:
             file_paths.prepare_parent(self.download_dir, target, self._made)
-            file_paths.require_space(target.parent, file.file_size or 0)
+            self._require_space(target.parent, file.file_size or 0)
             with PartialFile(target, self.max_file_size) as part:
                 try:
                     async with asyncio.timeout(self._timeouts.total_s):
@@ -346,7 +345,7 @@ class FileDownloader:
                             etag=fetched.etag,
                             file=file,
                         )
-                    content_type = self._checked(file, part, fetched)
+                    content_type = file_checks.checked_type(file, part, fetched)
                     self._place(part, target)
                 except errors.DownloadError as error:
                     if error.cause not in ("connection", "timeout", "http_5xx", "http_429"):
@@ -378,23 +377,6 @@ class FileDownloader:
             content_type=content_type, etag=fetched.etag, file=file,
         )  # fmt: skip
 
-    def _checked(self, file: DetectedFile, part: PartialFile, fetched: Fetched) -> str:
-        """The content's type; raises DownloadError if it cannot be the file."""
-        kind = file.file_type or extension(file.filename or "")
-        if wrong := file_content.mismatch(kind, part.head):
-            raise errors.DownloadError(wrong, cause="wrong_content")
-        for algorithm, expected in fetched.checksums:
-            digest = part.checksum if algorithm == "sha256" else _md5_of(part.path)
-            if base64.b64encode(bytes.fromhex(digest)).decode() != expected.strip():
-                raise errors.DownloadError(
-                    f"the content has another {algorithm} checksum than the store states", cause="wrong_content"
-                )  # fmt: skip
-        found = file_content.sniff(part.head)
-        if not kind and not found:
-            shown = fetched.content_type or "unknown type"
-            raise errors.DownloadError(f"unsupported format: {shown}", cause="unsupported_format")
-        return file_content.MIME.get(found) or fetched.content_type
-
     def _place(self, part: PartialFile, target: Path) -> None:
         """The finished file under its name, as a link where equal content lies on disk already."""
         known = self._by_checksum.get(part.checksum)
@@ -408,6 +390,13 @@ class FileDownloader:
                 self._by_checksum.pop(part.checksum, None)
         part.commit()
         _remember(self._by_checksum, part.checksum, str(target))
+
+    def _require_space(self, folder: Path, size_bytes: int) -> None:
+        """Ask the disk for large files, and about once a second for small ones."""
+        now = time.monotonic()
+        if size_bytes > file_paths.DISK_RESERVE_BYTES // 8 or now - self._asked_space_at > 1.0:
+            file_paths.require_space(folder, size_bytes)
+            self._asked_space_at = now
 
     @asynccontextmanager
     async def _alone(self, file_id: str) -> AsyncIterator[None]:
@@ -473,11 +462,6 @@ def _opaque_name(file: DetectedFile) -> str:
     """A name for a file that has none: its column and a piece of its id."""
     suffix = f".{file.file_type}" if file.file_type else ""
     return f"{file.source_column or 'file'}-{file.file_id[:12]}{suffix}"
-
-
-def _md5_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _remember(memory: OrderedDict[str, Any], name: str, value: Any) -> None:

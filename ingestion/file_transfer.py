@@ -107,8 +107,9 @@ class PartialFile:
         self.validator = ""
         self._hash = hashlib.sha256()
         self._committed = False
-        self._noted = self.note_path.exists()
         self._fd = _open_locked(self.path)
+        self._written = os.fstat(self._fd).st_size > 0
+        self._noted = self._written and self.note_path.exists()
         try:
             self._take_up()
         except BaseException:
@@ -137,8 +138,10 @@ class PartialFile:
 
     def restart(self, validator: str = "") -> None:
         """Forget what is there; from now on the bytes belong to `validator` (a strong ETag, "" for none)."""
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
+        if self._written:
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._written = False
         self.size, self.head, self.validator = 0, b"", validator
         self._hash = hashlib.sha256()
         self._unnote()
@@ -146,6 +149,7 @@ class PartialFile:
     def write(self, data: bytes) -> None:
         """Append; raises DownloadError `too_large` or `disk_full`."""
         self.check_size(self.size + len(data))
+        self._written = True
         view = memoryview(data)
         try:
             while view:
@@ -185,6 +189,8 @@ class PartialFile:
         self._fd = -1
 
     def _take_up(self) -> None:
+        if not self._written:
+            return
         validator = ""
         with suppress(OSError, ValueError):
             validator = str(json.loads(self.note_path.read_text(encoding="utf-8")).get("validator", ""))

@@ -12,7 +12,17 @@ from ingestion import failures
 
 SOURCES = [
     Path(ingestion.__file__).with_name(f"file_{name}.py")
-    for name in ("addresses", "downloader", "extraction", "http", "ingester", "paths", "s3", "transfer")
+    for name in (
+        "addresses",
+        "checks",
+        "downloader",
+        "extraction",
+        "http",
+        "ingester",
+        "paths",
+        "s3",
+        "transfer",
+    )
 ]
 SLUGS = {m for path in SOURCES for m in re.findall(r'cause="(\w+)"', path.read_text())} - {
     "unchanged",
