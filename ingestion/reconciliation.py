@@ -41,7 +41,7 @@ class Group:
 async def settle_null_keys(run: TableRun, batch: ReadBatch, since: int | None) -> set[str]:
     """Fail every row without a key once; returns where they stand. With `since` only changed rows count."""
     result = Result()
-    known = {f.locator: f async for f in settlement.failures_of(run, keys=("",), causes=("null_key",))}
+    known = {f.locator: f for f in await settlement.standing(run, ("",), "record") if f.cause == "null_key"}
     for row in batch.rows:
         before = known.get(row.locator)
         if since is not None and before is not None and not at_or_after(row.version, since):
@@ -192,8 +192,8 @@ async def resolve_null_keys(run: TableRun, places: Collection[str]) -> None:
     """End failures of rows without a key that stand nowhere any more."""
     stale = [
         failure.id
-        async for failure in settlement.failures_of(run, keys=("",), causes=("null_key",), statuses=("open",))
-        if failure.locator not in places
+        for failure in await settlement.standing(run, ("",), "record")
+        if failure.cause == "null_key" and failure.locator not in places
     ]
     await _resolve(run, stale, "gone from the source")
 
@@ -203,11 +203,11 @@ async def _drop_stale(run: TableRun, keys: Sequence[str], renewed: Iterable[Fail
     places = {(failure.key, failure.cause, failure.locator) for failure in renewed}
     stale: list[int] = []
     for kind, cause in (("record", "duplicate_key"), ("warning", "identical_copy")):
-        async for failure in settlement.failures_of(
-            run, keys=keys, causes=(cause,), kind=kind, statuses=("open",)
-        ):
-            if (failure.key, failure.cause, failure.locator) not in places:
-                stale.append(failure.id)
+        stale += [
+            failure.id
+            for failure in await settlement.standing(run, keys, kind)
+            if failure.cause == cause and (failure.key, failure.cause, failure.locator) not in places
+        ]
     await _resolve(run, stale, "the copy is gone")
 
 
@@ -225,16 +225,19 @@ async def _priors(
         return priors
     failed: set[str] = set()
     if run.counts.failed:
-        async for failure in settlement.failures_of(run, keys=keys, job_id=run.io.job.id):
-            failed.add(failure.key)
-            priors[failure.key] += Counts(read=1, failed=1)
+        for failure in await settlement.standing(run, keys, "record"):
+            if failure.job_id == run.io.job.id:
+                failed.add(failure.key)
+                priors[failure.key] += Counts(read=1, failed=1)
     for key, entry in entries.items():
         # A key that failed has been seen, too: what the index holds of it is an older reading.
         if entry.epoch == run.io.epoch and key not in failed:
             fed = entry.read_seq >= run.first_seq
             priors[key] += Counts(read=1, indexed=1) if fed else Counts(read=1, skipped=1)
     if run.counts.skipped or run.counts.warned:
-        async for note in settlement.failures_of(run, keys=keys, kind="warning", job_id=run.io.job.id):
+        for note in await settlement.standing(run, keys, "warning"):
+            if note.job_id != run.io.job.id:
+                continue
             if note.cause == "identical_copy":
                 priors[note.key] += Counts(read=1, skipped=1)
             elif not priors[note.key].warned:

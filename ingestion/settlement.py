@@ -62,6 +62,8 @@ class TableRun:
     key_unique: bool
     rereads: bool
     first_seq: int = 0
+    rows_before: int | None = None
+    """Rows of the table in the index after its last sync, None where that is not known."""
     aside: set[str] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
 
@@ -260,7 +262,12 @@ async def failed_in_job(run: TableRun, keys: Collection[str]) -> set[str]:
     """Those of `keys` that have a record failure of this job."""
     if not run.counts.failed or not keys:
         return set()
-    return {failure.key async for failure in failures_of(run, keys=keys, job_id=run.io.job.id)}
+    return {failure.key for failure in await standing(run, keys, "record") if failure.job_id == run.io.job.id}
+
+
+async def standing(run: TableRun, keys: Collection[str], kind: str) -> list[Failure]:
+    """What stands against these keys, dismissed or not."""
+    return await run.io.state.failures_of_keys(run.name, keys, kind)
 
 
 def failures_of(

@@ -123,6 +123,7 @@ class SyncManager:
         self._file_sink, self._publish, self._on_start = file_sink, publish, on_start
         self._delete_share, self._delete_floor, self._clock = delete_share, delete_floor, clock
         self._blocks_per_partition = blocks_per_partition
+        self._telling: set[asyncio.Task[None]] = set()
 
     # -- contract -----------------------------------------------------------------------------------------
 
@@ -258,7 +259,6 @@ class SyncManager:
     async def _io(self, state: StateStore, session: VespaSession, job: Job, config: SyncConfig) -> SyncIO:
         info = await self.db.server_info()
         floor = await queries.largest_read_seq(session)
-        loop_tasks: set[asyncio.Task[None]] = set()
 
         def publish(event: Event) -> None:
             if self._publish is not None:
@@ -276,8 +276,8 @@ class SyncManager:
             task = asyncio.get_running_loop().create_task(
                 io.tell(Backoff(job_id=job.id, service="vespa", reason=reason, wait_s=wait_s)), name="backoff"
             )
-            loop_tasks.add(task)
-            task.add_done_callback(loop_tasks.discard)
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
 
         feeder = Feeder(
             session,
@@ -316,6 +316,7 @@ class SyncManager:
         return io
 
     async def _finish(self, io: SyncIO, result: JobResult, began: float) -> SyncResult:
+        await asyncio.gather(*self._telling, return_exceptions=True)
         rows = await io.state.job_tables(io.job.id)
         files = sum((row.files for row in rows), FileCounts())
         now = self._clock()

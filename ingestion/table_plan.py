@@ -46,13 +46,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """`aside` are the keys that several rows held when the read began."""
+    """`aside` are the keys that several rows held when the read began, `source` the server it is of."""
 
     mode: Mode
     since: int | None
     first_seq: int
     aside: frozenset[str]
     steps: tuple[Step, ...]
+    source: str = ""
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -78,7 +79,8 @@ class TablePlan:
 
     def stored(self) -> list[StoredPartition]:
         """As the state keeps it; the keys set aside go with the last partition."""
-        common = {"mode": self.mode.value, "since": self.since, "first_seq": self.first_seq}
+        common = {"mode": self.mode.value, "since": self.since, "first_seq": self.first_seq,
+                  "source": self.source}  # fmt: skip
         stored = []
         for step in self.steps:
             members = asdict(step.partition)
@@ -109,8 +111,9 @@ class TablePlan:
             steps.append(Step(partition, part.position, part.status == "done"))
         last = stored[-1].bounds
         return cls(
-            Mode(last["mode"]), last["since"], last["first_seq"], frozenset(last["aside"]), tuple(steps)
-        )
+            Mode(last["mode"]), last["since"], last["first_seq"], frozenset(last["aside"]), tuple(steps),
+            last["source"],
+        )  # fmt: skip
 
 
 async def where_to_start(
@@ -168,19 +171,29 @@ async def make(run: TableRun, start: Start, *, by_blocks: bool = False) -> Table
             table.name, reader.layout.storages, horizon, size=run.io.blocks_per_partition
         )
     steps = tuple(Step(part, None, False) for part in parts)
-    return TablePlan(start.mode, start.since, first_seq, aside, steps)
+    return TablePlan(start.mode, start.since, first_seq, aside, steps, run.io.source)
 
 
 async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
-    """Plan the same read anew by blocks, under its old horizon: what is settled stays settled."""
-    start = Start(plan.mode, plan.since)
-    fresh = await make(run, start, by_blocks=True)
+    """Plan the rest of a read anew by blocks, under its old horizon: what is settled stays settled.
+
+    Its partitions are numbered on from the old ones.
+    """
+    fresh = await make(run, Start(plan.mode, plan.since), by_blocks=True)
+    after = plan.steps[-1].partition.ordinal + 1
     steps = tuple(
-        replace(
-            step, partition=replace(step.partition, horizon=plan.horizon, read_at=plan.read_at)
+        Step(
+            replace(
+                step.partition,
+                ordinal=after + step.partition.ordinal,
+                horizon=plan.horizon,
+                read_at=plan.read_at,
+            ),
+            None,
+            False,
         )
         for step in fresh.steps
-    )  # fmt: skip
+    )
     return replace(fresh, first_seq=plan.first_seq, aside=fresh.aside | plan.aside, steps=steps)
 
 

@@ -11,7 +11,16 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from ingestion import deletes, errors, partitions, reconciliation, settlement, source_reader, table_plan
+from ingestion import (
+    db_errors,
+    deletes,
+    errors,
+    partitions,
+    reconciliation,
+    settlement,
+    source_reader,
+    table_plan,
+)
 from ingestion.documents import Detector, DocumentBuilder
 from ingestion.events import Counts, Event, Noted, TableFinished, TableStarted
 from ingestion.job_control import Paused
@@ -29,6 +38,8 @@ from ingestion.table_reading import Item, items
 
 _AHEAD = 2
 """Batches read and transformed before the one being fed is committed."""
+_FRUITLESS_READS = 3
+"""Reads in a row that end with the connection and bring nothing, before the table is given up."""
 _GRACE_S = 10.0
 """What a batch in hand gets to its commit once the job is cancelled."""
 _DECLARED = ("primary_key", "unique_index")
@@ -78,20 +89,29 @@ class TableSync:
         run = await self._begin(table, done)
         mark = table_plan.fingerprint(self.transform.schema, table, self.transform.masks)
         plan = await self._plan(run, known, mark)
-        run.rereads = plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
+        run.rereads = run.rereads and plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
+        run.rows_before = known.detail.get("rows") if known is not None else None
         await self._announce(run, plan)
+        fruitless = 0
         while True:
             run.aside, run.first_seq, run.mode = set(plan.aside), plan.first_seq, plan.mode
+            before = run.counts.read
             try:
                 await self._read(run, plan)
                 break
             except Paused:
                 await self.io.control.until_resumed()
                 plan = await self._stored_plan()
+            except errors.SourceUnavailable as error:
+                # Getting a connection has its own patience; this is for one that broke in the middle.
+                fruitless = fruitless + 1 if run.counts.read == before else 1
+                if not db_errors.is_transient(error) or fruitless > _FRUITLESS_READS:
+                    raise
+                await self._note(f"{error}; going on where it stood")
+                plan = await self._resumed(run, await self._stored_plan())
             except UnreadablePage as error:
                 await self._note(f"{error}; going on by block ranges")
-                plan = await self._replace(run, await table_plan.make_again(run, plan))
-                run.rereads = True
+                plan = await self._replan(run, plan)
         return await self._end(run, plan, mark, known)
 
     async def opened(self) -> TableRun:
@@ -143,25 +163,44 @@ class TableSync:
                 await self._note(f"comparing every row: {start.reason}")
         if run.table.key_basis == "row_hash":
             await self._note("the table has no key: its rows are told apart by their content")
-        return await self._replace(run, await table_plan.make(run, start))
+        return await self._begin_anew(run, await table_plan.make(run, start))
 
     async def _resumed(self, run: TableRun, plan: TablePlan) -> TablePlan:
         if Kind.STREAM in plan.kinds and not all(step.done for step in plan.steps):
             await self._note("it is read in one snapshot, so it begins again")
             await self.io.state.restart_job_table(self.io.job.id, self.name)
             run.counts = Counts()
-            return await self._replace(run, await table_plan.make(run, Start(plan.mode, plan.since)))
-        moved = partitions.moved([step.partition for step in plan.steps], run.reader.layout.storages)
+            return await self._begin_anew(run, await table_plan.make(run, Start(plan.mode, plan.since)))
+        if self.io.source and plan.source and self.io.source != plan.source:
+            raise errors.SchemaError(
+                f"{self.name}: another server, or another timeline of it, answers than when the job began",
+                hint="Start a new sync: a full one, or an incremental, which will compare every row.",
+            )
+        moved = partitions.moved(
+            [step.partition for step in plan.steps if not step.done], run.reader.layout.storages
+        )
         if moved is not None:
             await self._note(f"{moved.schema}.{moved.relname} was rewritten meanwhile, so it is read again")
-            return await self._replace(run, await table_plan.make_again(run, plan))
+            return await self._replan(run, plan)
         return plan
 
-    async def _replace(self, run: TableRun, plan: TablePlan) -> TablePlan:
+    async def _begin_anew(self, run: TableRun, plan: TablePlan) -> TablePlan:
         await self.io.state.clear_partitions(self.io.job.id, self.name)
         await self.io.state.save_partitions(self.io.job.id, self.name, plan.stored())
-        run.first_seq = plan.first_seq
         return plan
+
+    async def _replan(self, run: TableRun, plan: TablePlan) -> TablePlan:
+        """Put block ranges under the same horizon in the place of what is left of a plan."""
+        fresh = await table_plan.make_again(run, plan)
+        # The new ones first: whatever a crash leaves, the old horizon is never forgotten.
+        await self.io.state.save_partitions(self.io.job.id, self.name, fresh.stored())
+        for step in plan.steps:
+            if not step.done:
+                await self.io.state.move_partition(
+                    self.io.job.id, self.name, step.partition.ordinal, status="done"
+                )
+        run.rereads = True
+        return fresh
 
     async def _stored_plan(self) -> TablePlan:
         return TablePlan.of(await self.io.state.partitions(self.io.job.id, self.name))
@@ -221,6 +260,7 @@ class TableSync:
         if plan.mode is not Mode.CHANGES:
             await reconciliation.resolve_unrenewed(run)
         status = "partial" if message or run.counts.failed else "completed"
+        rows = await self.io.state.ledger_count(self.name)
         layout = run.reader.layout
         versioned = layout.heap and not run.hashed
         everything = plan.mode is not Mode.CHANGES
@@ -242,7 +282,10 @@ class TableSync:
                     horizon=plan.horizon if versioned else None,
                     epoch=self.io.epoch if everything or known is None else known.epoch,
                     transform_version=table_plan.TRANSFORM_VERSION,
-                    detail={**(known.detail if known else {}), "fingerprint": mark, "source": self.io.source},
+                    detail={
+                        **(known.detail if known else {}),
+                        "fingerprint": mark, "source": self.io.source, "rows": rows,
+                    },
                 ),
                 table_status=status,
                 events=[
@@ -257,7 +300,8 @@ class TableSync:
 
     async def _note(self, message: str, level: str = "warning") -> None:
         self.io.log.log(30 if level == "warning" else 20, "%s: %s", self.name, message)
-        await self.io.tell(Noted(job_id=self.io.job.id, level=level, message=message, table=self.name))
+        if self.io.job.id:
+            await self.io.tell(Noted(job_id=self.io.job.id, level=level, message=message, table=self.name))
 
 
 async def leave(io: SyncIO, table: str, status: str, message: str, counts: Counts, *, finished: bool) -> None:

@@ -49,6 +49,11 @@ DISMISS_IDS: Final = """UPDATE failures SET status = 'dismissed', note = :note
 # One failure.
 GET: Final = """SELECT f.*, t.name AS table_name, j.id AS job_id FROM failures f JOIN tables t ON t.id = f.table_id
     LEFT JOIN jobs j ON j.ordinal = f.job WHERE f.id = :id"""
+# What stands against certain keys of one table, from the index on what stands.
+OF_KEYS: Final = """SELECT f.*, t.name AS table_name, j.id AS job_id FROM failures f
+    JOIN tables t ON t.id = f.table_id LEFT JOIN jobs j ON j.ordinal = f.job
+    WHERE f.status <> 'resolved' AND f.table_id = (SELECT id FROM tables WHERE name = :table) AND f.kind = :kind
+        AND f.key IN (SELECT value FROM json_each(:keys)) ORDER BY f.id"""
 # Keys of a table that are failed, for now or by decision.
 FAILED_KEYS: Final = """SELECT DISTINCT key FROM failures WHERE status <> 'resolved'
     AND table_id = (SELECT id FROM tables WHERE name = :table) AND kind = 'record' AND key > :after
@@ -158,6 +163,11 @@ class Failures(StateConnection):
             for key, rows in groups.items()
         ]
         return sorted(clusters, key=lambda c: (-c.count, c.kind, c.cause, c.stage, c.tables))
+
+    async def failures_of_keys(self, table: str, keys: Collection[str], kind: str) -> list[Failure]:
+        """Open and dismissed failures of one kind of these keys; costs the same however many others there are."""
+        params = {"table": table, "kind": kind, "keys": json_list(keys)}
+        return [_failure(row) for row in await self._read(OF_KEYS, params)]
 
     async def failed_keys(self, table: str, *, page_size: int = 10_000) -> AsyncIterator[list[str]]:
         """Keys with an open or dismissed record failure, in byte order, each once; rows without a key have none."""
