@@ -80,16 +80,19 @@ class JobRun:
         except (errors.IngestionError, OSError) as error:
             fault = error
         finally:
-            listener.cancel()
             # Workers store their tables' positions before they end.
             for worker in workers:
                 worker.cancel()
-            await asyncio.gather(*workers, listener, return_exceptions=True)
-        if fault is None and not stopped and self.io.files is not None:
-            try:
+            await asyncio.gather(*workers, return_exceptions=True)
+        try:
+            if fault is None and not stopped and self.io.files is not None:
                 await self.io.files.drain()
-            except errors.IngestionError as error:
-                fault = error
+                stopped = self.io.control.is_stopped
+        except errors.IngestionError as error:
+            fault = error
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
         return self._result(tables, fault, stopped)
 
     def interrupted(self, tables: Sequence[JobTable]) -> JobResult:
