@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from ingestion.settings import FIELDS
 from ingestion.version import __version__
 
 PROGRAM = "procore-ingest"
 OnUsageError = Callable[[str, str], NoReturn]
+_OWN_FLAGS = frozenset({"batch_size", "workers", "file_workers", "vespa_token"})
+"""Settings whose flags belong to single commands, and the one that must never be an argument."""
 SCREENS = ("connect", "schema", "plan", "run", "checkpoints", "jobs", "failures", "search", "help")
 
 
@@ -95,7 +98,10 @@ Add = Callable[..., Parser]
 
 
 def _common(below: bool = False) -> argparse.ArgumentParser:
-    """Flags of every command; below the top they have no default, so as not to undo one given before it."""
+    """Flags of every command; below the top they have no default, so as not to undo one given before it.
+
+    Settings that few need are listed in the top help only, and work everywhere.
+    """
     flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS if below else None)
     group = flags.add_argument_group("connection and output")
 
@@ -114,6 +120,18 @@ def _common(below: bool = False) -> argparse.ArgumentParser:
         "--progress", choices=("auto", "bar", "plain", "jsonl", "none"), metavar="HOW",
         help="auto, bar, plain, jsonl or none",
     )  # fmt: skip
+    more = flags.add_argument_group("settings") if not below else flags
+    for spec in FIELDS:
+        flag = f"--{spec.name.replace('_', '-')}"
+        if spec.name in _OWN_FLAGS or flag in flags._option_string_actions:
+            continue
+        members: dict[str, Any] = {"help": argparse.SUPPRESS if below else spec.help}
+        if spec.kind == "switch":
+            # Without a default of its own: a setting from elsewhere holds unless the flag is given.
+            members |= {"action": "store_const", "const": True}
+        else:
+            members["metavar"] = spec.kind.upper()
+        more.add_argument(flag, **members)
     return flags
 
 
