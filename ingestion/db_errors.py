@@ -49,7 +49,7 @@ def is_transient(error: BaseException | None) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         code: str = error.sqlstate or ""
         return code.startswith(_TRANSIENT_CODES)
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return _is_closed(error)
     return isinstance(error, OSError | TimeoutError | asyncio.IncompleteReadError)
 
@@ -58,7 +58,9 @@ def is_connection_lost(error: BaseException) -> bool:
     """Whether the session behind this error is gone, so that nothing more can be said on it."""
     if isinstance(error, asyncpg.PostgresError):
         return bool((error.sqlstate or "").startswith(("08", "57P0", "25P03", "25P04")))
-    return not isinstance(error, asyncpg.InterfaceError) or _is_closed(error)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return _is_closed(error)
+    return True
 
 
 def translate(error: BaseException, where: str, *, statement_timeout_s: float = 0) -> errors.IngestionError:
@@ -198,7 +200,14 @@ def _of_server(error: Any, where: str, statement_timeout_s: float) -> errors.Ing
 def _is_closed(error: BaseException) -> bool:
     text = str(error)
     return any(
-        part in text for part in ("connection is closed", "closed in the middle", "connection was closed")
+        part in text
+        for part in (
+            "connection is closed",
+            "closed in the middle",
+            "connection was closed",
+            # The server said goodbye between two of our messages; the driver is at a loss what that answers.
+            "cannot switch to state",
+        )
     )
 
 

@@ -233,3 +233,28 @@ async def test_a_second_writer_is_refused_and_told_who_writes(here: World) -> No
         with pytest.raises(errors.WriterLocked, match="something else"):
             await here.full()
         assert await state.list_jobs() == []
+
+
+async def test_connections_cut_by_the_server_cost_nothing_but_a_line_in_the_log(here: World) -> None:
+    cuts: list[asyncio.Task[None]] = []
+
+    def cut() -> None:
+        cuts.append(
+            asyncio.create_task(
+                here.sql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND application_name LIKE 'procore-ingest%'"
+                )
+            )
+        )
+
+    listeners = [after(number, cut) for number in (3, 9, 18, 25, 33)]
+
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    result = await here.full(SMALL, publish=listen, blocks_per_partition=2)
+    await asyncio.gather(*cuts)
+    assert len(cuts) >= 4
+    await all_is_well(here, result)
