@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from ingestion import errors, limited
 from ingestion.db_connection import DatabaseConnection
-from ingestion.relationship_keys import Vocabulary, type_family
+from ingestion.relationship_keys import Vocabulary
+from ingestion.relationship_parsing import type_family
 from ingestion.schema_discovery import Column, Index, Table
 from ingestion.sql import ident, table_ref
 

@@ -18,8 +18,9 @@ from typing import TypeVar
 from ingestion import limited
 from ingestion.db_connection import DatabaseConnection
 from ingestion.keys import KeyFigures
-from ingestion.relationship_keys import Key, compatible, type_family
+from ingestion.relationship_keys import Key
 from ingestion.relationship_names import NameMatch, NameMatcher
+from ingestion.relationship_parsing import compatible, type_family
 from ingestion.relationships import Pair, PairEvidence
 from ingestion.schema_discovery import Column, Table
 from ingestion.sql import ident, table_ref

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingestion import relationship_words as words
+from ingestion.relationship_parsing import ParsedName, parse_words, type_family
+from ingestion.relationship_splitting import Splitter
 from ingestion.schema_discovery import Column, Table
 
 _NOISE_FIRST = frozenset(
-    {"tbl", "tb", "t", "table", "dim", "fact", "fct", "lkp", "lu", "lookup", "stg", "mst"}
+    {"tbl", "tb", "t", "table", "dim", "fact", "fct", "lkp", "lu", "lookup", "stg", "mst", "d", "f"}
 )
-_NOISE_LAST = frozenset({"tbl", "table", "dim", "fact", "master", "mst", "lookup", "lkp", "data", "info"})
+_NOISE_LAST = frozenset({"tbl", "table", "dim", "fact", "master", "mst", "lookup", "lkp"})
+
+
 _SUFFIXES = sorted(words.KEY_WORDS, key=len, reverse=True)
 
 
@@ -36,19 +40,6 @@ class Key:
 
 
 @dataclass(slots=True)
-class ParsedName:
-    stem: tuple[str, ...]
-    key_word: str = ""
-    """The word that marks it as an identifier (`id`, `code`), empty if none does."""
-    words: tuple[str, ...] = ()
-    """The stem as it is written."""
-
-    @property
-    def strong(self) -> bool:
-        return self.key_word in words.STRONG_KEY_WORDS
-
-
-@dataclass(slots=True)
 class Entry:
     """A table as the matcher sees it: its words, other words it goes by, its possible keys."""
 
@@ -58,68 +49,17 @@ class Entry:
     keys: list[Key] = field(default_factory=list)
     aliases: list[tuple[str, ...]] = field(default_factory=list)
     column_prefix: str = ""
+    namespace: str = ""
+    """First word that several tables share and that is no table: a part of an application."""
     parsed: dict[str, ParsedName] = field(default_factory=dict)
 
-
-def type_family(column: Column) -> str:
-    """`int`, `text`, `uuid`, or the base type's name: only columns of one family can refer to each other."""
-    base = column.base_type or column.data_type.split("(")[0].strip()
-    if base in ("int2", "int4", "int8", "smallint", "integer", "bigint", "oid"):
-        return "int"
-    if base in ("numeric", "decimal"):
-        scale = column.data_type.partition(",")[2].rstrip(")")
-        return "numeric" if scale in ("", "0") else "decimal"
-    if base in (
-        "text",
-        "varchar",
-        "bpchar",
-        "name",
-        "citext",
-        "character varying",
-        "character",
-        '"char"',
-        "char",
-    ):
-        return "text"
-    return base
-
-
-REFERENCE_FAMILIES = frozenset({"int", "numeric", "text", "uuid"})
-"""Types that rows are named by; all others never take part in a reference."""
-
-
-def compatible(column: Column, key: Column, strong: bool) -> bool:
-    """Whether the types let `column` hold values of `key`; `strong`: its name says that it is an id."""
-    a, b = type_family(column), type_family(key)
-    return a == b or (strong and {a, b} == {"int", "numeric"})
-
-
-def parse_column(name: str, prefix: str = "") -> ParsedName:
-    """The stem of a column's name and the word that marks it as an identifier."""
-    parts = words.split_words(name)
-    if prefix and len(parts) > 1 and parts[0] == prefix:
-        parts = parts[1:]
-    while len(parts) > 1 and parts[-1].isdigit():
-        parts.pop()
-    key_word = ""
-    while parts and parts[-1] in words.STRONG_KEY_WORDS:
-        key_word = parts.pop()
-    # `api_key_id` is the id of an api key: only one weak word, and only at the very end.
-    if parts and not key_word and parts[-1] in words.WEAK_KEY_WORDS:
-        key_word = parts.pop()
-    if parts and parts[0] in ("id", "fk", "uuid", "guid", "ids", "idx", "cod", "code", "ref"):
-        if len(parts) > 1:
-            key_word = key_word if key_word in words.STRONG_KEY_WORDS else parts[0]
-            if key_word in ("cod", "idx", "ids"):
-                key_word = "id" if key_word != "cod" else "code"
-            parts = parts[1:]
-        elif not key_word:
-            key_word, parts = "id", []
-    while len(parts) > 1 and parts[-1].isdigit():
-        parts.pop()
-    if len(parts) > 1 and len(parts[-1]) > 1 and parts[-1][-1].isdigit():
-        parts[-1] = parts[-1].rstrip("0123456789")
-    return ParsedName(tuple(words.singular(p) for p in parts), key_word, tuple(parts))
+    @property
+    def core(self) -> tuple[str, ...]:
+        """The words without those at the end that add nothing: `aircraft` of `aircrafts_data`."""
+        end = len(self.words)
+        while end > 1 and self.words[end - 1] in words.CONTAINERS:
+            end -= 1
+        return self.words[:end]
 
 
 class Vocabulary:
@@ -137,13 +77,21 @@ class Vocabulary:
         self.by_letter: dict[str, list[tuple[tuple[str, ...], Entry]]] = defaultdict(list)
         self.people: list[tuple[Entry, float]] = []
         self._owners: dict[str, set[str]] = defaultdict(set)
-        shared = _shared_prefixes(tables)
-        raw_names = {words.stems(table.relname or table.name) for table in tables}
+        prefixes = {table.name: _column_prefix(table) for table in tables}
+        self.splitter = Splitter(
+            [table.relname or table.name for table in tables],
+            [c.name.removeprefix(prefixes[t.name]).lstrip("_") for t in tables for c in t.columns],
+            {table.schema for table in tables},
+        )
+        raw_names = {table.name: self.splitter.stems(table.relname or table.name) for table in tables}
+        shared, spaces, whole = _shared_prefixes(raw_names), _namespaces(raw_names), set(raw_names.values())
         for table in tables:
-            raw = words.stems(table.relname or table.name)
+            raw = raw_names[table.name]
             plain = _without_noise(raw, shared)
             # `edit_data` stays what it is where there is an `edit`.
-            entry = Entry(table, raw if plain != raw and plain in raw_names else plain, raw)
+            plain = raw if plain != raw and plain in whole else plain
+            space = plain[0] if len(plain) > 1 and plain[0] in spaces else ""
+            entry = Entry(table, plain, raw, column_prefix=prefixes[table.name], namespace=space)
             self.entries[table.name] = entry
             self._owners["".join(entry.words)].add(table.name)
             self._owners["".join(entry.raw_words)].add(table.name)
@@ -153,8 +101,9 @@ class Vocabulary:
         for entry in self.entries.values():
             self._find_keys(entry)
         self._settle_shared_keys()
+        claimed = Counter(k.stem for e in self.entries.values() for k in e.keys if k.likely >= 0.5)
         for entry in self.entries.values():
-            self._index(entry)
+            self._index(entry, claimed)
         self._find_people()
         generic = [k.column for e in self.entries.values() for k in e.keys if k.generic]
         made = sum(bool(c.default_value or c.identity) for c in generic)
@@ -176,23 +125,18 @@ class Vocabulary:
         return self.entries[table].parsed[column]
 
     def _read_columns(self, entry: Entry, ends: set[str]) -> None:
-        columns = entry.table.columns
-        firsts = Counter(parts[0] for c in columns if len(parts := words.split_words(c.name)) > 1)
-        if firsts and len(columns) >= 3:
-            first, count = firsts.most_common(1)[0]
-            if count >= 0.8 * len(columns) and (len(first) <= 4 or words.singular(first) in entry.raw_words):
-                entry.column_prefix = first
-        for column in columns:
-            parsed = parse_column(column.name, entry.column_prefix)
-            if any(part.isdigit() for part in words.split_words(column.name)):
+        for column in entry.table.columns:
+            parts = self.splitter.split(column.name)
+            parsed = parse_words(parts, entry.column_prefix)
+            if any(part.isdigit() for part in parts):
                 parsed = self._with_number(column.name, parsed)
             if not parsed.key_word and len(parsed.stem) == 1:
-                parsed = _split_compact(column.name, parsed, ends)
+                parsed = _split_key_word(parsed, ends)
             entry.parsed[column.name] = parsed
 
     def _with_number(self, name: str, parsed: ParsedName) -> ParsedName:
         """`region_2_id` is a second region, unless there is a table `region_2`."""
-        parts = words.split_words(name)
+        parts = self.splitter.split(name)
         while parts and (parts[-1] in words.STRONG_KEY_WORDS):
             parts.pop()
         stem = tuple(words.singular(part) for part in parts)
@@ -221,7 +165,8 @@ class Vocabulary:
             own = bool(parsed.stem) and self.names_own_table(parsed.stem, entry)
             generic = not parsed.stem and bool(parsed.key_word)
             declared = primary == [column.name]
-            likely, composite = 0.0, ()
+            likely = 0.0
+            composite: tuple[str, ...] = ()
             if declared:
                 likely = 1.0
             elif primary and len(primary) > 1 and column.name in primary:
@@ -268,16 +213,17 @@ class Vocabulary:
             if len(sharing) < 2 or not any(self._is_home(e, k) for e, k in sharing):
                 continue
             for entry, key in sharing:
-                if not key.declared and not self._is_home(entry, key):
-                    entry.keys = [k for k in entry.keys if k is not key]
+                if key.declared or self._is_home(entry, key):
+                    continue
+                others = [k for k in entry.keys if k is not key]
+                # Without any other it still names the rows: `businessentityid` of an employee.
+                entry.keys = others or [replace(key, likely=min(key.likely, 0.35))]
 
     def _is_home(self, entry: Entry, key: Key) -> bool:
         """Whether the key is named after the whole of its table's name, shortened or not."""
         if "".join(key.stem) in ("".join(entry.words), "".join(entry.raw_words)):
             return True
-        return (
-            len(key.stem) == len(entry.words) == 1 and words.abbreviates(key.stem[0], entry.words[0]) >= 0.6
-        )
+        return self._is_short_for(key.stem, entry)
 
     def _by_values(self, table: str, column: str, likely: float) -> float:
         """What the column's values make of the chance that it is a key."""
@@ -294,24 +240,49 @@ class Vocabulary:
         if len(stem) < len(entry.words) and entry.words[-len(stem) :] == stem:
             # `subscriber_id` of `changeset_subscribers` is a person, `item_id` of `order_items` its own id.
             link = bool(self._owners.get("".join(entry.words[: -len(stem)])))
-            return not self._owners.get(joined) and not (link and stem[-1] in words.PERSON_ROLES)
-        return len(stem) == 1 and len(entry.words) == 1 and words.abbreviates(stem[0], entry.words[0]) >= 0.6
+            elsewhere = stem[-1] in words.PERSON_ROLES or self._shortens_a_table(stem)
+            return not self._owners.get(joined) and not (link and elsewhere)
+        if entry.core == stem:
+            return not self._owners.get(joined)
+        return self._is_short_for(stem, entry)
+
+    def _shortens_a_table(self, stem: tuple[str, ...]) -> bool:
+        return len(stem) == 1 and any(
+            len(e.words) == 1
+            and e.words[0][:1] == stem[0][:1]
+            and words.abbreviates(stem[0], e.words[0]) >= 0.6
+            for e in self.entries.values()
+        )
+
+    def _is_short_for(self, stem: tuple[str, ...], entry: Entry) -> bool:
+        """`emp` of `employees`; a word that is a table of its own is short for nothing."""
+        if len(stem) != 1 or len(entry.words) != 1 or self._owners.get(stem[0]):
+            return False
+        return len(stem[0]) <= 6 and words.abbreviates(stem[0], entry.words[0]) >= 0.6
 
     def _is_link_part(self, stem: tuple[str, ...], entry: Entry) -> bool:
         """Whether the words before `stem` in the table's name are a table: `event_id` in `episode_event`."""
         before = entry.words[: len(entry.words) - len(stem)]
         return bool(before) and bool(self._owners.get("".join(before)))
 
-    def _index(self, entry: Entry) -> None:
+    def _index(self, entry: Entry, claimed: Counter[tuple[str, ...]]) -> None:
         names: dict[tuple[str, ...], float] = {entry.words: 1.0}
         if entry.raw_words != entry.words:
             names.setdefault(entry.raw_words, 1.0)
+        if entry.core != entry.words and not self.names_other_table(entry.core, entry):
+            # `movie_info` has a `movie_id` itself, so it is none of the movies.
+            own = {key.column.name for key in entry.keys if key.likely >= 0.5}
+            beside = any(
+                p.stem == entry.core and p.key_word and c not in own for c, p in entry.parsed.items()
+            )
+            if not beside:
+                names.setdefault(entry.core, 0.9)
         for key in entry.keys:
             if not key.stem or key.generic:
                 continue
             self.by_key_name[key.column.name.lower()].append((entry, key))
             # A key that is named after no other table is another name of its own.
-            if key.likely >= 0.5 and not self._ends_in_other_table(key.stem, entry):
+            if key.likely >= 0.5 and claimed[key.stem] == 1 and not self.ends_in_other_table(key.stem, entry):
                 names.setdefault(key.stem, 0.97 if key.likely >= 0.9 else 0.85)
         entry.aliases = list(names)
         for alias, weight in names.items():
@@ -330,7 +301,7 @@ class Vocabulary:
         """Whether another table has exactly this name."""
         return bool(self._owners.get("".join(stem), set()) - {entry.table.name})
 
-    def _ends_in_other_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
+    def ends_in_other_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
         return any(self.names_other_table(stem[start:], entry) for start in range(len(stem)))
 
     def _find_people(self) -> None:
@@ -367,10 +338,27 @@ def _without_rivals(found: list[Key], weak: set[str], singles: set[str]) -> list
     return [k for k in found if k is best or k.column.name in singles or (k.likely > 0.5 and not sure)]
 
 
-def _shared_prefixes(tables: Sequence[Table]) -> set[str]:
+def _column_prefix(table: Table) -> str:
+    """The first word that nearly all columns of a table begin with: `l` of `l_orderkey`; empty for none."""
+    firsts = Counter(parts[0] for c in table.columns if len(parts := words.split_words(c.name)) > 1)
+    if not firsts or len(table.columns) < 3:
+        return ""
+    first, count = firsts.most_common(1)[0]
+    own = words.singular(first) in words.stems(table.relname or table.name)
+    return first if count >= 0.8 * len(table.columns) and (len(first) <= 4 or own) else ""
+
+
+def _shared_prefixes(names: Mapping[str, tuple[str, ...]]) -> set[str]:
     """First words that nearly all tables of the database have; they tell nothing apart (`wp`, `app`)."""
-    firsts = Counter(parts[0] for t in tables if len(parts := words.stems(t.relname or t.name)) > 1)
-    return {first for first, count in firsts.items() if len(tables) >= 5 and count >= 0.8 * len(tables)}
+    firsts = Counter(parts[0] for parts in names.values() if len(parts) > 1)
+    return {first for first, count in firsts.items() if len(names) >= 5 and count >= 0.8 * len(names)}
+
+
+def _namespaces(names: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """First words of several tables that are no table themselves: the parts of an application (`auth`, `blog`)."""
+    firsts = Counter(parts[0] for parts in names.values() if len(parts) > 1)
+    alone = {parts[0] for parts in names.values() if len(parts) == 1}
+    return {first for first, count in firsts.items() if count >= 3 and first not in alone}
 
 
 def _without_noise(parts: tuple[str, ...], shared: set[str]) -> tuple[str, ...]:
@@ -381,17 +369,15 @@ def _without_noise(parts: tuple[str, ...], shared: set[str]) -> tuple[str, ...]:
     return parts
 
 
-def _split_compact(name: str, parsed: ParsedName, ends: set[str]) -> ParsedName:
-    """`customerid`, `countrycode`: a key word run together with (the end of) the name of a table.
+def _split_key_word(parsed: ParsedName, ends: set[str]) -> ParsedName:
+    """`customerid` amid names with separators: a key word run together with (the end of) a table's name.
 
     `ends` holds every ending of a table's name of three letters or more.
     """
-    lowered = name.lower().strip("_")
-    if len(words.split_words(name)) != 1:
-        return parsed
+    word = parsed.words[0] if parsed.words else ""
     for suffix in _SUFFIXES:
-        if lowered.endswith(suffix) and len(lowered) - len(suffix) >= 3:
-            rest = words.singular(lowered[: -len(suffix)])
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            rest = words.singular(word[: -len(suffix)])
             if any(rest[i:] in ends for i in range(len(rest) - 2)):
-                return ParsedName((rest,), suffix, (lowered[: -len(suffix)],))
+                return ParsedName((rest,), suffix, (word[: -len(suffix)],))
     return parsed

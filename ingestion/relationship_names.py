@@ -6,35 +6,19 @@ is the probability that a person who knows only the schema would give to the ref
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ingestion import relationship_words as words
-from ingestion.relationship_keys import (
-    REFERENCE_FAMILIES,
-    Entry,
-    Key,
-    ParsedName,
-    Vocabulary,
-    compatible,
-    type_family,
-)
+from ingestion.relationship_alignment import RELATIVE, Ask, Fit, fit, key_for, without_adjectives
+from ingestion.relationship_keys import Entry, Key, Vocabulary
+from ingestion.relationship_parsing import REFERENCE_FAMILIES, ParsedName, compatible, type_family
 from ingestion.relationship_shapes import shape_matches
 from ingestion.schema_discovery import Column, Table
 
 _MAX_ABBREVIATION_PAIRS = 2_000_000
-_FAMILY_SCORE = 0.985
-"""Score of a table that begins with the same words as the source: `current_node_tags` → `current_nodes`."""
-
+_PREPOSITIONS = frozenset({"from", "to", "of", "for", "in"})
 _AGENT_PREPOSITIONS = frozenset({"by", "via", "through", "from", "with", "to"})
-_CONTAINERS = words.stem_set(
-    "base catalog data detail entry file header info item list log main map master name object record set title"
-)
-"""Words that add nothing to what a table's name begins with."""
-
-_LEAST_LIKELY = 0.3
-"""Columns that are less likely a key of their table are no targets."""
-
 _ROW_WORDS = frozenset({"to", "of", "in", "by", "from", "row", "for"})
 
 
@@ -48,31 +32,6 @@ class NameMatch:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One column with what its name was found to consist of."""
-
-    source: Entry
-    column: Column
-    parsed: ParsedName
-
-    @property
-    def stem(self) -> tuple[str, ...]:
-        return self.parsed.stem
-
-
-@dataclass(frozen=True, slots=True)
-class _Aligned:
-    """A table whose last words a column's name ends in; `dropped` are words the column leaves out."""
-
-    target: Entry
-    overlap: int
-    score: float
-    why: str
-    dropped: tuple[str, ...] = ()
-    is_exact: bool = False
-
-
 class NameMatcher:
     """Candidates for every column of a set of tables; built once, in time linear in the columns."""
 
@@ -83,7 +42,7 @@ class NameMatcher:
         for entry in self._words.entries.values():
             for column, target, score, why in shape_matches(entry, self._words):
                 found = self._shapes.setdefault((entry.table.name, column.name), [])
-                found += self._match(_Ask(entry, column, ParsedName(("*",), "id")), target, score, why)
+                found += self._match(Ask(entry, column, ParsedName(("*",), "id")), target, score, why)
 
     def keys(self, table: str) -> list[Key]:
         """Possible keys of a table, likeliest first."""
@@ -97,15 +56,25 @@ class NameMatcher:
         if type_family(column) not in REFERENCE_FAMILIES:
             return []
         entry = self._words.entries[table.name]
-        ask = _Ask(entry, column, entry.parsed[column.name])
+        ask = Ask(entry, column, entry.parsed[column.name])
         shaped = self._shapes.get((table.name, column.name), [])
         own = not ask.stem or self.is_own_key(table, column)
         best: dict[str, NameMatch] = {}
         for match in [*shaped, *([] if own else self._matches(ask))]:
             if match.table not in best or match.score > best[match.table].score:
                 best[match.table] = match
-        found = self._prefer_own_schema(entry, list(best.values()))
+        found = self._prefer_own_schema(entry, self._doubt_subtypes(ask, list(best.values())))
         return sorted(found, key=lambda m: (-m.score, m.table))
+
+    def _doubt_subtypes(self, ask: Ask, found: list[NameMatch]) -> list[NameMatch]:
+        """A key that several tables share: names do not tell a person from an employee, values do."""
+        sharing = self._words.by_key_name.get(ask.column.name.lower(), ())
+        owners = {
+            e.table.name for e, k in sharing if e is not ask.source and k.likely >= 0.9 and not k.composite
+        }
+        if len(owners) < 3:
+            return found
+        return [replace(m, score=min(m.score, 0.8)) if m.table in owners else m for m in found]
 
     def _prefer_own_schema(self, source: Entry, found: list[NameMatch]) -> list[NameMatch]:
         """Of equally named tables in several schemas, the one in the source's own schema."""
@@ -130,9 +99,14 @@ class NameMatcher:
         entry = self._words.entries[table.name]
         parsed = entry.parsed[column.name]
         for key in entry.keys:
-            if key.column.name == column.name:
-                own = not parsed.stem or self._words.names_own_table(parsed.stem, entry)
-                return bool(key.composite) or (own and (key.likely >= 0.7 or key.generic))
+            if key.column.name != column.name:
+                continue
+            if key.composite or not parsed.stem or self._words.names_own_table(parsed.stem, entry):
+                return bool(key.composite) or key.likely >= 0.7 or key.generic
+            # `customer_type_id` of `customer_demographics`: named after nothing else that is there.
+            shared = len(self._words.by_key_name.get(column.name.lower(), ())) > 1
+            foreign = self._words.ends_in_other_table(parsed.stem, entry)
+            return key is entry.keys[0] and key.likely >= 0.9 and not shared and not foreign
         return False
 
     def polymorphic_type(self, table: Table, column: Column) -> Column | None:
@@ -152,7 +126,7 @@ class NameMatcher:
 
     # ---- the ways in which a name can mean a table -----------------------------------------------
 
-    def _matches(self, ask: _Ask) -> list[NameMatch]:
+    def _matches(self, ask: Ask) -> list[NameMatch]:
         found = list(self._by_words(ask))
         found += self._by_same_key(ask)
         found += self._by_self(ask)
@@ -162,6 +136,8 @@ class NameMatcher:
         if max((m.score for m in found), default=0.0) < 0.5 and ask.parsed.key_word:
             found += self._by_compact_suffix(ask)
             found += self._by_abbreviation(ask)
+            if not found:
+                found += self._by_head(ask)
         kind = self.polymorphic_type(ask.source.table, ask.column)
         if kind is not None:
             found = [
@@ -174,9 +150,9 @@ class NameMatcher:
             ]
         return found
 
-    def _match(self, ask: _Ask, target: Entry, score: float, why: str) -> Iterator[NameMatch]:
+    def _match(self, ask: Ask, target: Entry, score: float, why: str) -> Iterator[NameMatch]:
         """The match with the key of `target` that fits the column's type, if there is one."""
-        best = _key_for(ask, target)
+        best = key_for(ask, target)
         if best is None or (target is ask.source and best[0].column.name == ask.column.name):
             return
         score *= best[1]
@@ -188,40 +164,45 @@ class NameMatcher:
             score *= 0.97
         yield NameMatch(target.table.name, best[0].column.name, min(score, 0.99), why)
 
-    def _by_words(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_words(self, ask: Ask) -> Iterator[NameMatch]:
         """The column's last words are those of a table."""
         stem = ask.stem
-        measure = not ask.parsed.key_word and len(stem) == 1 and _is_measure(ask.column.name, stem)
-        found: list[_Aligned] = []
+        if len(stem) > 1 and stem[-1] in _PREPOSITIONS and ask.parsed.key_word:
+            # `issue_from_id`: which of two issues.
+            plain = Ask(ask.source, ask.column, replace(ask.parsed, stem=stem[:-1]))
+            yield from (replace(m, score=m.score * 0.97) for m in self._by_words(plain))
+            return
+        found: list[Fit] = []
         for alias, target, weight in self._words.by_last.get(stem[-1], ()):
             if target is ask.source:
-                # `parent_visit_detail_id` is a self reference, `visit_detail_type_id` is not one.
-                role = stem[: len(stem) - len(alias)]
-                if not role or not ask.parsed.key_word:
-                    continue
-                own = role[-1] in words.SELF_WORDS or role[0] in words.SELF_WORDS
-                why = f"it is another row of {target.table.name}"
-                found.append(_Aligned(target, len(alias), 0.95 if own else 0.84, why))
-                continue
-            fit = _align(stem, alias, ask.source.words, target)
-            if not ask.parsed.key_word and (measure or _is_loose(ask, fit)):
-                fit = replace(fit, score=fit.score * 0.4)
-            found.append(replace(fit, score=fit.score * weight))
+                found += self._own_rows(ask, alias)
+            else:
+                one = fit(ask, alias, target)
+                found.append(replace(one, score=one.score * weight))
         found = self._prefer_relatives(ask, found)
         longest = max((f.overlap for f in found if f.score >= 0.8), default=0)
-        for fit in found:
-            score = fit.score * (0.75 if fit.overlap < longest else 1.0)
-            yield from self._match(ask, fit.target, score, fit.why)
+        for one in found:
+            score = one.score * (0.75 if one.overlap < longest else 1.0)
+            yield from self._match(ask, one.target, score, one.why)
         if len(stem) >= 2 and stem[-1] in words.SELF_WORDS and stem[:-1] == ask.source.words:
             yield from self._match(ask, ask.source, 0.93, f"it is another row of {ask.source.table.name}")
         if ask.parsed.key_word and not longest:
             yield from self._by_first_words(ask)
 
-    def _prefer_relatives(self, ask: _Ask, found: list[_Aligned]) -> list[_Aligned]:
+    def _own_rows(self, ask: Ask, alias: tuple[str, ...]) -> list[Fit]:
+        """`parent_visit_detail_id` is a self reference, `visit_detail_type_id` is not one."""
+        role = ask.stem[: max(0, len(ask.stem) - len(alias))]
+        if not role or ask.stem[len(role) :] != alias:
+            return []
+        own = role[-1] in words.SELF_WORDS or role[0] in words.SELF_WORDS
+        if not own and not ask.parsed.key_word:
+            return []
+        why = f"it is another row of {ask.source.table.name}"
+        return [Fit(ask.source, len(alias), 0.95 if own else 0.84, why)]
+
+    def _prefer_relatives(self, ask: Ask, found: list[Fit]) -> list[Fit]:
         """Between `nodes` and `current_nodes`: the one that shares more of the source table's own name."""
-        family = [
-            f for f in found if f.dropped and f.score >= _FAMILY_SCORE * 0.9 and _key_for(ask, f.target)
-        ]
+        family = [f for f in found if f.dropped and f.score >= RELATIVE * 0.9 and key_for(ask, f.target)]
         exact = [f for f in found if f.is_exact]
         if not family:
             return found
@@ -235,7 +216,7 @@ class NameMatcher:
             f if f in family and len(f.dropped) == nearest else replace(f, score=f.score * 0.7) for f in found
         ]
 
-    def _by_first_words(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_first_words(self, ask: Ask) -> Iterator[NameMatch]:
         """The column's words are how a table begins: `gpx_id` → `gpx_files`."""
         stem = ask.stem
         begun = [
@@ -247,11 +228,22 @@ class NameMatcher:
         leaders = [e for e in begun if len(e.words) == shortest]
         for target in begun:
             # `gpx_id` is one of the `gpx_files`, but `company_id` is none of the `company_users`.
-            plain = all(word in _CONTAINERS for word in target.words[len(stem) :])
+            plain = all(word in words.CONTAINERS for word in target.words[len(stem) :])
             score = 0.35 if target not in leaders else 0.72 if plain and len(leaders) == 1 else 0.45
+            if ask.column.name in target.parsed:
+                # `movie_info` has a `movie_id` itself, so it is none of the movies.
+                score *= 0.25
             yield from self._match(ask, target, score, f"{target.table.name} begins with it")
 
-    def _by_same_key(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_head(self, ask: Ask) -> Iterator[NameMatch]:
+        """The table comes first, its role behind: `partner_shipping_id`. A weak hint, for values to confirm."""
+        stem = ask.stem
+        for cut in range(len(stem) - 1, 0, -1):
+            spaces = (stem[:cut], (ask.source.namespace, *stem[:cut]))
+            for target in filter(None, (self._words.exactly(s) for s in spaces)):
+                yield from self._match(ask, target, 0.5, f"it begins with the name of {target.table.name}")
+
+    def _by_same_key(self, ask: Ask) -> Iterator[NameMatch]:
         """The column is called exactly like another table's key."""
         if not ask.parsed.key_word:
             return
@@ -263,15 +255,17 @@ class NameMatcher:
                 continue
             home = self._words.names_own_table(key.stem, target)
             score = (0.98 if home else 0.9 if len(owners) == 1 else 0.5) * key.likely
+            if key.composite and not all(part in ask.source.parsed for part in key.composite):
+                score *= 0.3
             if not home and self._words.names_other_table(key.stem, target):
                 score *= 0.25
             why = f"{ask.column.name} is also the key of {target.table.name}"
             yield NameMatch(target.table.name, key.column.name, score, why)
 
-    def _by_self(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_self(self, ask: Ask) -> Iterator[NameMatch]:
         """`parent_id`, `reports_to`: another row of the same table."""
         stem, entry = ask.stem, ask.source
-        pure = all(w in words.SELF_WORDS or w in _ROW_WORDS for w in stem)
+        pure = all(w in words.SELF_WORDS or w in _ROW_WORDS for w in stem) and set(stem) & words.SELF_WORDS
         people = bool(entry.words) and entry.words[-1] in words.PEOPLE_TABLES
         boss = stem[-1] in words.HIERARCHY_ROLES or (stem[0] in words.HIERARCHY_ROLES and stem[-1] == "to")
         if (entry.table.name, ask.column.name) in self._shapes:
@@ -283,7 +277,7 @@ class NameMatcher:
                 ask, entry, 0.96, f"it is a person's superior, and {entry.table.name} holds people"
             )
 
-    def _by_role(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_role(self, ask: Ask) -> Iterator[NameMatch]:
         """`created_by`, `assignee_id`: a person in a role, so a table of people."""
         role = _person_role(ask.parsed)
         if not role:
@@ -295,12 +289,16 @@ class NameMatcher:
                 near = staff and target.words[-1] in words.STAFF_TABLES
                 ranked.append((target, max(weight, 0.97) if near else weight))
         top = max((weight for _, weight in ranked), default=0.0)
+        # Persons beside employees: the word does not say which of them.
+        unsure = sum(weight > 0.93 * top for _, weight in ranked) > 1
         for target, weight in ranked:
             score = role * (0.65 + 0.35 * weight) if weight == top else role * weight * weight / top * 0.6
+            if unsure:
+                score *= 0.7
             why = f"it is a person's role, and {target.table.name} holds people"
             yield from self._match(ask, target, score, why)
 
-    def _by_agent(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_agent(self, ask: Ask) -> Iterator[NameMatch]:
         """`ship_via`, `supplied_by`: a verb and a preposition, and a table of those who do it."""
         stem = ask.stem
         if len(stem) < 2 or stem[-1] not in _AGENT_PREPOSITIONS:
@@ -310,7 +308,7 @@ class NameMatcher:
                 score = 0.9 * weight * (0.9 if len(alias) > 1 else 1.0)
                 yield from self._match(ask, target, score, f"{target.table.name} are those who {stem[-2]}")
 
-    def _by_compact_suffix(self, ask: _Ask) -> Iterator[NameMatch]:
+    def _by_compact_suffix(self, ask: Ask) -> Iterator[NameMatch]:
         """Names run together: `billtoaddress` ends like `address`, `territory` is the end of `salesterritory`."""
         joined = "".join(ask.stem)
         if len(joined) < 4:
@@ -330,37 +328,27 @@ class NameMatcher:
                     ask, target, 0.75 * weight, f"the name of {target.table.name} ends in it"
                 )
 
-    def _by_abbreviation(self, ask: _Ask) -> Iterator[NameMatch]:
-        stem = ask.stem
+    def _by_abbreviation(self, ask: Ask) -> Iterator[NameMatch]:
+        stem = without_adjectives(ask.stem)
         pool = self._words.by_letter.get(stem[-1][0], ())
         self._budget -= len(pool)
         if self._budget < 0:
             return
         for alias, target in pool:
-            fit = words.abbreviates(stem[-1], alias[-1]) or words.abbreviates(alias[-1], stem[-1])
-            if not fit or target is ask.source:
+            likeness = words.abbreviates(stem[-1], alias[-1]) or words.abbreviates(alias[-1], stem[-1])
+            if not likeness or target is ask.source:
                 continue
-            pairs = zip(stem, alias, strict=False)
-            exact = len(stem) == len(alias) and all(a == b or words.abbreviates(a, b) for a, b in pairs)
-            score = fit * (1.0 if exact else 0.85 ** (len(stem) + len(alias) - 2))
+            pairs = list(zip(stem, alias, strict=False))
+            whole = len(stem) == len(alias) and all(a == b or words.abbreviates(a, b) for a, b in pairs)
+            if whole and any(a == b for a, b in pairs):
+                score = max(likeness, 0.88)
+            elif whole:
+                score = likeness
+            else:
+                near = target.namespace and target.namespace == ask.source.namespace
+                score = likeness * (0.85 ** (len(stem) + len(alias) - 2)) * (1.0 if near else 0.8)
             why = f"{stem[-1]} may be short for {target.table.name}"
             yield from self._match(ask, target, score, why)
-
-
-_MEASURES = words.word_set(
-    """amount average avg balance bytes charge cost count counter days depth discount duration fee height hours
-    index length level limit max maximum min minimum minutes months num number offset order percent position price
-    priority qty quantity rank rate ratio score seconds sequence since size sort sum tax times total value version
-    weeks weight width year years"""
-)
-
-
-def _is_measure(name: str, stem: Sequence[str]) -> bool:
-    """Whether a column without `id` reads like a figure: `num_created_nodes`, `total_cost`, `deaths`."""
-    parts = words.split_words(name)
-    if any(part in _MEASURES for part in parts):
-        return True
-    return bool(parts) and parts[-1] != stem[-1] and parts[-1].endswith("s")
 
 
 def _person_role(parsed: ParsedName) -> float:
@@ -371,75 +359,7 @@ def _person_role(parsed: ParsedName) -> float:
     if "by" in stem[1:-1] and stem[-1] in words.PERSON_ROLES:
         return 0.95
     if stem[-1] in ("to", "from") and len(stem) > 1 and parsed.key_word:
-        return 0.6
+        return 0.93 if stem[-1] == "to" and words.is_passive(stem[-2]) else 0.6
     if stem[-1] in words.PERSON_ROLES:
         return 0.93 if parsed.key_word else 0.85
     return 0.7 if parsed.key_word == "uid" else 0.0
-
-
-def _key_for(ask: _Ask, target: Entry) -> tuple[Key, float] | None:
-    """The likeliest key of `target` that the column can hold, and what doubts about it take off the score."""
-    best: tuple[Key, float] | None = None
-    for key in target.keys:
-        if key.likely < _LEAST_LIKELY or not compatible(ask.column, key.column, ask.parsed.strong):
-            continue
-        value = 0.6 + 0.4 * key.likely
-        if type_family(ask.column) == "text" and not ask.parsed.strong:
-            same_length = key.column.max_length == ask.column.max_length is not None
-            value *= 0.98 if same_length or ask.parsed.key_word else 0.45
-        if best is None or value > best[1]:
-            best = key, value
-    return best
-
-
-def _is_loose(ask: _Ask, fit: _Aligned) -> bool:
-    """Whether a column without `id` names a table so loosely that it may as well be an attribute."""
-    if fit.is_exact or (fit.dropped and fit.score >= _FAMILY_SCORE):
-        return False
-    return bool(fit.dropped) or _is_measure(ask.column.name, ask.stem)
-
-
-def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...], target: Entry) -> _Aligned:
-    """How a column's stem fits the end of a table's words, seen from the table `source`."""
-    shared = 0
-    while shared < min(len(stem), len(alias)) and stem[-1 - shared] == alias[-1 - shared]:
-        shared += 1
-    role, dropped = stem[: len(stem) - shared], alias[: len(alias) - shared]
-    table = target.table.name
-
-    def fit(score: float, why: str) -> _Aligned:
-        return _Aligned(target, shared, score, why, dropped if not role else (), not role and not dropped)
-
-    if not role and not dropped:
-        return fit(0.97, f"it is the name of {table}")
-    if not role:
-        if source[: len(dropped)] == dropped:
-            return fit(_FAMILY_SCORE, f"it is {table} without the words that both tables begin with")
-        if len(source) > 1 and alias == (*stem, source[-1]):
-            return fit(0.9, f"it is {table} without the word that both tables end in")
-        common = _common_prefix(dropped, source)
-        near = common > 0 and common == len(dropped) - 1
-        return fit((0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}")
-    if not dropped:
-        return fit(max(0.955 - 0.01 * (len(role) - 1), 0.9), f"it is {table} in a role")
-    if stem[0] == alias[0] and _is_subsequence(stem, alias):
-        return fit(0.8, f"it is {table} with a word left out")
-    if dropped == source:
-        return fit(0.88, f"it is {table}, which is named after this table, in a role")
-    if source[: len(dropped)] == dropped:
-        return fit(0.6, f"it ends like {table}, which begins like this table")
-    return fit(0.3, f"it ends like {table}")
-
-
-def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:
-    count = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        count += 1
-    return count
-
-
-def _is_subsequence(short: Iterable[str], long: Iterable[str]) -> bool:
-    rest = iter(long)
-    return all(word in rest for word in short)

@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ingestion import relationship_words as words
-from ingestion.relationship_keys import REFERENCE_FAMILIES, Entry, Vocabulary, compatible, type_family
+from ingestion.relationship_keys import Entry, Vocabulary
+from ingestion.relationship_parsing import REFERENCE_FAMILIES, compatible, type_family
 from ingestion.schema_discovery import Column
 
 _LINK_WORDS = words.stem_set("l link rel relation map mapping xref has to and of join assoc association")

@@ -13,7 +13,7 @@ _WORD = re.compile(
 )
 _PLURAL_ACRONYM = re.compile(r"\b([A-Z]{2,})s\b")
 
-STRONG_KEY_WORDS = frozenset({"id", "uuid", "guid", "fk", "sk", "oid", "pk", "ident", "identifier"})
+STRONG_KEY_WORDS = frozenset({"id", "uuid", "guid", "fk", "sk", "oid", "pk", "ident"})
 """As the last (or first) word of a column these say that it identifies something."""
 
 WEAK_KEY_WORDS = frozenset(
@@ -122,14 +122,14 @@ def abbreviates(short: str, word: str) -> float:
 
 
 _PEOPLE = {
-    "user": 1.0, "person": 0.9, "employee": 0.85, "staff": 0.8, "member": 0.75, "account": 0.65,
+    "user": 1.0, "person": 0.9, "employee": 0.85, "emp": 0.85, "staff": 0.8, "member": 0.75, "account": 0.65,
     "worker": 0.7, "personnel": 0.7, "profile": 0.5, "usr": 0.9, "party": 0.5, "partner": 0.4,
     "contact": 0.4, "participant": 0.4, "agent": 0.45, "login": 0.6, "operator": 0.4, "admin": 0.4,
 }  # fmt: skip
 PEOPLE_TABLES: dict[str, float] = {singular(word): weight for word, weight in _PEOPLE.items()}
 """Last word (stem) of tables of people → how readily an unnamed person lives there."""
 
-STAFF_TABLES = frozenset(map(singular, ("employee", "staff", "worker", "personnel")))
+STAFF_TABLES = frozenset(map(singular, ("employee", "emp", "staff", "worker", "personnel")))
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -141,17 +141,18 @@ def stem_set(text: str) -> frozenset[str]:
 
 
 PERSON_ROLES = stem_set(
-    """accountable actor admin administrator advisor adviser agent analyst annotator applicant approver assigned
+    """accountable actor admin administrator adviser advisor agent analyst annotator applicant approver assigned
     assignee assigner attendee auditor author authoriser authorizer blocked blocker borrower boss buyer caller
     candidate cashier chairman checker chief claimant clerk closer coach commenter contributor coordinator
-    counsellor counselor creator curator deleter developer director editor employee engineer evaluator examiner
-    executor followed followee follower friend grantee granter grantor handler head holder host impersonator
-    initiator inspector instructor interviewee interviewer invitee inviter lead leader lender locker maintainer
-    manager member mentor moderator modifier muted muter operator organiser organizer owner participant performer
-    person planner poster president principal proofreader pusher receiver recipient rep reporter representative
-    requester requestor respondent responsible reviewer revoker runner salesperson salesrep scheduler seller
-    sender signatory signer sponsor staff submitter subordinate subscriber superior supervisor teacher technician
-    tester trainer translator tutor updater uploader user validator verifier voter witness writer"""
+    counsellor counselor creator curator deleter developer director editor employee engineer evaluator
+    examiner executor followed followee follower friend grantee granter grantor handler head holder host
+    impersonator initiator inspector instructor interviewee interviewer invitee inviter lead leader lender
+    locker maintainer manager member mentor mgr moderator modifier muted muter operator organiser
+    organizer owner participant performer person planner poster president principal proofreader proposer
+    pusher receiver recipient rep reporter representative requester requestor respondent responsible reviewer
+    revoker runner salesman salesperson salesrep saleswoman scheduler seconder seller sender signatory signer
+    sponsor staff submitter subordinate subscriber superior supervisor teacher technician tester trainer
+    translator tutor updater uploader user validator verifier voter witness writer"""
 )
 """Words for a person in a role: a column so named points to people unless a table has the word itself."""
 
@@ -172,6 +173,20 @@ HIERARCHY_ROLES = stem_set(
     "boss head lead leader manager mentor report reports reportsto superior supervisor"
 )
 """In a table of people these point to another row of the same table."""
+
+
+CONTAINERS = stem_set(
+    "base catalog data file head header info main master name object record set table title"
+)
+"""Words that add nothing to what a table's name begins with: `gpx_files`, `order_header`."""
+
+ADJECTIVES = stem_set(
+    """actual alternate alternative away backup billing canonical closing current default destination direct end
+    ending expected final first from home initial invoice invoicing last latest local main major minor new
+    next old opening origin original other parent preferred prev previous primary prior root second secondary
+    shipping source start starting target third to top ultimate visiting winner winning"""
+)
+"""Words before a noun that only say which one of several: `default_status` is a status."""
 
 
 def agents(verb: str) -> tuple[str, ...]:
