@@ -1,12 +1,14 @@
 """The application package: rendered from `schemas`, written to a folder or zipped for a config server.
 
-Schemas are rendered by pyvespa's package classes; `services.xml` by hand, because pyvespa names its
-container cluster after the application and we promise `default`.
+Schemas are rendered by pyvespa's package classes, as far as those can say it; `services.xml` by hand, because
+pyvespa names its container cluster after the application and we promise `default`. References:
+https://docs.vespa.ai/en/reference/schemas/schemas.html, …/reference/applications/services/services.html.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -34,6 +36,9 @@ required_vespa_version = "8.300.0"
 
 # Fixed, so that equal packages are equal bytes (the earliest time a zip can hold).
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_DOCUMENT = re.compile(r"^    document \w+ \{\n", re.MULTILINE)
+_STRUCT = re.compile(r"^ {8}struct \w+ \{\n(?: {12}.*\n)* {8}\}\n", re.MULTILINE)
+_CASED_MATCH = re.compile(r"(\n *)match \{\s*cased\s*\}")
 
 
 def files() -> dict[str, str]:
@@ -104,7 +109,13 @@ def schema_text(name: str) -> str:
     """The .sd file of one document type."""
     # pyvespa leaves runs of blank lines and trailing spaces behind.
     lines = (line.rstrip() for line in _pyvespa_schema(SCHEMAS[name]).schema_to_text.splitlines())
-    return "\n".join(line for line in lines if line) + "\n"
+    text = "\n".join(line for line in lines if line) + "\n"
+    # The reference wants structs before the fields that use them (…/schemas.html#struct); pyvespa puts them last.
+    structs = "".join(_STRUCT.findall(text))
+    text = _DOCUMENT.sub(lambda match: match[0] + structs, _STRUCT.sub("", text), count=1)
+    # A dictionary must agree with the field's casing (…/schemas.html#dictionary); pyvespa has no word for it.
+    # A B-tree and no hash, so that prefix searches need no full scan.
+    return _CASED_MATCH.sub(r"\g<0>\g<1>dictionary {\g<1>    btree\g<1>    cased\g<1>}", text)
 
 
 def _pyvespa_schema(schema: Schema) -> pyvespa.Schema:
@@ -130,7 +141,12 @@ def _pyvespa_schema(schema: Schema) -> pyvespa.Schema:
             for item in schema.rank_profiles
         ],
         document_summaries=[
-            pyvespa.DocumentSummary(item.name, summary_fields=[pyvespa.Summary(n) for n in item.fields])
+            pyvespa.DocumentSummary(
+                item.name,
+                summary_fields=[pyvespa.Summary(n) for n in item.fields],
+                # Said aloud, or every deployment warns of it (…/schemas.html#document-summary).
+                from_disk=not all(schema.by_name[n].attribute for n in item.fields) or None,
+            )
             for item in schema.summaries
         ],
     )
@@ -143,6 +159,8 @@ def _pyvespa_field(item: Field) -> pyvespa.Field:
     options: dict[str, Any] = {}
     if item.fast_search:
         options["attribute"] = ["fast-search"]
+    if item.cased:
+        options["match"] = ["cased"]
     if item.index:
         options["index"] = "enable-bm25"
     if item.rank_filter:

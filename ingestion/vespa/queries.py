@@ -14,6 +14,8 @@ from ingestion import document_ids
 from ingestion.vespa.client import FILE, RECORD, VespaSession
 
 SNIPPET_CHARACTERS = 160
+LARGEST_OFFSET = 1_000
+"""Vespa refuses a larger one (`maxOffset` of its default query profile)."""
 MOST_GROUPS = 5_000
 """Vespa refuses more than 10,000 groups over a whole request unless a query profile raises that."""
 
@@ -113,31 +115,11 @@ async def related(
         for name in (document_ids.doc_id(table, key),)
     ]
     table, key = str(fields.get("source_table", "")), doc_id.partition(":")[2]
-    root = await session.query(
-        {
-            "yql": f"select * from {RECORD} where {_scope(session)} and relationships contains "
-            f"sameElement(target_table contains {literal(table)}, target_id contains {literal(key)})",
-            "hits": limit,
-            "ranking": "newest",
-            "timeout": "10s",
-        }
-    )
-    for child in root.get("children", []):
-        incoming = child.get("fields", {})
-        if "doc_id" not in incoming:
-            continue
-        role = next(
-            (
-                str(r.get("relation", ""))
-                for r in incoming.get("relationships", [])
-                if r.get("target_table") == table and str(r.get("target_id")) == key
-            ),
-            "",
-        )
-        found.append(
-            Related("in", role, incoming["doc_id"], incoming.get("source_table", ""),
-                    str(incoming.get("source_id", "")), True, title_of(incoming))
-        )  # fmt: skip
+    found += [
+        Related("in", role, incoming["doc_id"], incoming.get("source_table", ""),
+                str(incoming.get("source_id", "")), True, title_of(incoming))
+        for role, incoming in await _referring(session, table, key, limit)
+    ]  # fmt: skip
     return found
 
 
@@ -231,6 +213,36 @@ def _hit(child: Mapping[str, Any], text: str) -> Hit:
         snippet=snippet(str(fields.get("content_text", "")), text),
         fields=fields,
     )
+
+
+async def _referring(
+    session: VespaSession, table: str, key: str, limit: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """Relation and fields of the newest records that refer to this one.
+
+    Members of structs match without regard to case, so records that refer to another case are left out here.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for offset in range(0, LARGEST_OFFSET + 1, limit):
+        root = await session.query(
+            {
+                "yql": f"select * from {RECORD} where {_scope(session)} and relationships contains "
+                f"sameElement(target_table contains {literal(table)}, target_id contains {literal(key)})",
+                "hits": limit,
+                "offset": offset,
+                "ranking": "newest",
+                "timeout": "10s",
+            }
+        )
+        children = root.get("children", [])
+        for incoming in (child.get("fields", {}) for child in children):
+            for relation in incoming.get("relationships", []):
+                if relation.get("target_table") == table and str(relation.get("target_id")) == key:
+                    found.append((str(relation.get("relation", "")), incoming))
+                    break
+        if len(children) < limit or len(found) >= limit:
+            break
+    return [item for item in found if "doc_id" in item[1]][:limit]
 
 
 async def _titles(session: VespaSession, doc_ids: list[str]) -> dict[str, str]:

@@ -2,6 +2,12 @@
 
 Types, structs, indexing, fast-search, rank profiles and document summaries follow Vespa's schema
 reference (https://docs.vespa.ai/en/reference/schemas/schemas.html). Later versions only add fields.
+
+String attributes match without regard to case unless they say otherwise. Those that name something are
+therefore cased (…/schemas.html#match and #dictionary, which must agree), so that the tables `Odd` and `odd`
+stay apart. Members of structs and maps are not: the grammar gives a struct-field no `dictionary`, and
+`match: cased` alone found nothing there (vespa-engine/vespa issue 33133) or the wrong documents (pull request
+37874). Who asks by a member compares the exact value once more.
 """
 
 from __future__ import annotations
@@ -47,7 +53,7 @@ class Field:
     """One field of a document type.
 
     `attribute` fields lie in memory and filter, sort, group; `index` fields are tokenised and ranked
-    by BM25; every field of ours is in the default document summary.
+    by BM25; every field of ours is in the default document summary. `cased` attributes match exactly.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Field:
     attribute: bool = False
     fast_search: bool = False
     rank_filter: bool = False
+    cased: bool = False
     index: bool = False
     searchable: tuple[StructField, ...] = ()
 
@@ -142,6 +149,10 @@ class Schema:
         return next((item for item in self.summaries if item.name == name), None)
 
 
+def _identity(name: str, type: str = "string") -> Field:
+    return Field(name, type, attribute=True, fast_search=True, rank_filter=True, cased=True)
+
+
 def _keyword(name: str) -> Field:
     return Field(name, "string", attribute=True, fast_search=True, rank_filter=True)
 
@@ -187,10 +198,10 @@ PROCORE_RECORD = Schema(
         ),
     ),
     fields=(
-        _keyword("doc_id"),
-        _keyword("source"),
-        _keyword("source_table"),
-        Field("source_id", "string", attribute=True, fast_search=True),
+        _identity("doc_id"),
+        _identity("source"),
+        _identity("source_table"),
+        _identity("source_id"),
         Field("project_id", "long", attribute=True, fast_search=True, rank_filter=True),
         _number("created_at"),
         _number("updated_at", fast_search=True),
@@ -250,20 +261,20 @@ PROCORE_RECORD = Schema(
 PROCORE_FILE = Schema(
     name="procore_file",
     fields=(
-        _keyword("doc_id"),
-        _keyword("source"),
-        _keyword("file_id"),
-        _keyword("s3_key"),
+        _identity("doc_id"),
+        _identity("source"),
+        _identity("file_id"),
+        _identity("s3_key"),
         Field("url", "string"),
         _keyword("filename"),
         _keyword("content_type"),
         _keyword("file_type"),
         _number("size"),
-        _keyword("checksum"),
+        _identity("checksum"),
         Field("project_id", "long", attribute=True, fast_search=True, rank_filter=True),
-        Field("record_doc_ids", "array<string>", attribute=True, fast_search=True),
-        _keyword("source_table"),
-        Field("source_id", "string", attribute=True, fast_search=True),
+        _identity("record_doc_ids", "array<string>"),
+        _identity("source_table"),
+        _identity("source_id"),
         _string("source_column"),
         _keyword("status"),
         Field("error", "string"),
@@ -306,9 +317,9 @@ PROCORE_SCHEMA = Schema(
         Struct("relation_info", tuple(StructField(n) for n in ("column", "target_table", "target_column"))),
     ),
     fields=(
-        _keyword("table_name"),
-        _keyword("source"),
-        _keyword("schema"),
+        _identity("table_name"),
+        _identity("source"),
+        _identity("schema"),
         _text("description"),
         _number("row_count"),
         Field("columns", "array<column_info>", searchable=(StructField("name", attribute=True),)),

@@ -97,6 +97,22 @@ async def test_relations_are_followed_both_ways(session: client.VespaSession) ->
     ]
 
 
+async def test_records_that_refer_to_a_name_in_another_case_are_not_related(
+    session: client.VespaSession,
+) -> None:
+    def link(table: str) -> list[dict[str, str]]:
+        return [{"relation": "odd", "target_table": table, "target_id": "a", "source_column": "odd_id"}]
+
+    await Feeder(session).feed(
+        [record("Odd", "a"), record("odd", "a")]
+        + [record("rfis", str(i), relationships=link("odd"), updated_at=i) for i in range(5)]
+        + [record("rfis", "X", relationships=link("Odd"))]
+    )
+    fields = await session.document(client.RECORD, "Odd:a")
+    assert fields is not None
+    assert [r.doc_id for r in await queries.related(session, "Odd:a", fields, limit=2)] == ["rfis:X"]
+
+
 async def test_search_ranks_filters_and_shows_where_it_matched(session: client.VespaSession) -> None:
     text = "Fire damper at grid line C is missing"
     await Feeder(session).feed(

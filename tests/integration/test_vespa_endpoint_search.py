@@ -114,7 +114,11 @@ def index(vespa_url: str) -> Index:
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        ("source_table contains 'RFIS'", "rfis:1 rfis:2 rfis:3"),
+        ("source_table contains 'rfis'", "rfis:1 rfis:2 rfis:3"),
+        ("source_table contains 'RFIS'", ""),
+        ("source_table contains ({prefix:true}'RF')", ""),
+        ("source_table contains ({prefix:true}'r*')", ""),
+        ("source_table in ('RFIS', 'bare')", "bare:1"),
         ("source_table contains 'rfi'", ""),
         ("source_table contains ({prefix:true}'rf')", "rfis:1 rfis:2 rfis:3"),
         ("source_table in ('photos', 'bare')", "bare:1 photos:1"),
@@ -168,10 +172,22 @@ def test_a_condition_matches_as_in_vespa(index: Index, where: str, expected: str
     assert found == expected.split()
 
 
-def test_a_record_finds_its_files(index: Index) -> None:
-    yql = f"select * from procore_file where source contains '{index.source}' and record_doc_ids contains 'rfis:3'"
+@pytest.mark.parametrize(
+    ("where", "count"),
+    [
+        ("record_doc_ids contains 'rfis:3'", 1),
+        ("record_doc_ids contains 'RFIS:3'", 0),
+        ("record_doc_ids in ('x', 'rfis:1')", 1),
+        ("filename contains 'plan.pdf'", 1),
+        ("filename contains ({prefix:true}'PLAN')", 1),
+    ],
+)
+def test_a_record_finds_its_files_by_exact_ids_and_names_in_any_case(
+    index: Index, where: str, count: int
+) -> None:
+    yql = f"select * from procore_file where source contains '{index.source}' and {where}"
     _, root = index.query(yql)
-    assert [hit["fields"]["filename"] for hit in root["children"]] == ["Plan.PDF"]
+    assert [hit["fields"]["filename"] for hit in root.get("children", [])] == ["Plan.PDF"] * count
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A query tree turned into SQL for one document type: what matches, and what of it is ranked text.
 
 A field that only other document types have matches nothing here; one that none has is an error, as in
-Vespa. Attributes match whole values without regard to case, indexed text by stemmed words.
+Vespa. Attributes match whole values, exactly where the field is cased and else without regard to case;
+indexed text matches by stemmed words.
 """
 
 from __future__ import annotations
@@ -149,10 +150,10 @@ class _Builder:
         if item.kind == "scalar":
             if item.type in _NUMBERS:
                 return f'd."{item.name}" = ?', [_number(item, text)]
-            return _string_test(_column(item), text, prefix)
+            return _string_test(_column(item), text, prefix, item.cased)
         if item.kind == "map":
             return self.map_element(item, (Term(member, text, prefix),))
-        where, parameters = _string_test(f'"{member}"', text, prefix)
+        where, parameters = _string_test(f'"{member}"', text, prefix, item.cased)
         return f"d.key IN (SELECT key FROM {self.element_table(item)} WHERE {where})", parameters
 
     def same_element(self, node: SameElement) -> Sql:
@@ -201,7 +202,7 @@ class _Builder:
         if item.type in _NUMBERS:
             marks = ", ".join("?" * len(node.values))
             return f'd."{item.name}" IN ({marks})', [_number(item, str(value)) for value in node.values]
-        if item.kind == "scalar" and all(str(value).isascii() for value in node.values):
+        if item.kind == "scalar" and (item.cased or all(str(value).isascii() for value in node.values)):
             marks = ", ".join("?" * len(node.values))
             return f"{_column(item)} IN ({marks})", [str(value) for value in node.values]
         tests = [self.attribute(item, member, str(value), False) for value in node.values]
@@ -248,7 +249,11 @@ def _column(item: Field) -> str:
     return f'+d."{item.name}"' if item.name == "source" else f'd."{item.name}"'
 
 
-def _string_test(column: str, text: str, prefix: bool) -> Sql:
+def _string_test(column: str, text: str, prefix: bool, cased: bool = False) -> Sql:
+    if cased and prefix:
+        return f"{column} GLOB ?", [re.sub(r"([*?\[])", r"[\1]", text) + "*"]
+    if cased:
+        return f"{column} = ?", [text]
     if prefix:
         escaped = re.sub(r"([\\%_])", r"\\\1", text)
         return f"{column} LIKE ? ESCAPE '\\'", [f"{escaped}%"]

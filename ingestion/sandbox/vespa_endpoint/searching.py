@@ -181,7 +181,9 @@ def _order_key(schema: Schema, key: OrderBy) -> str:
         return f"NULL {direction}"
     if not item.attribute or item.kind != "scalar":
         raise QueryRefused(f"Cannot sort by '{key.field}': it is no single-value attribute", code=4)
-    return f'd."{item.name}" {direction}'
+    # Vespa sorts strings in lower case, cased or not (https://docs.vespa.ai/en/reference/querying/yql.html#order-by).
+    collate = " COLLATE NOCASE" if item.type == "string" else ""
+    return f'd."{item.name}"{collate} {direction}'
 
 
 def _hit(

@@ -27,7 +27,7 @@ from ingestion.sandbox.vespa_endpoint.tables import TypeTables, all_ddl, tables_
 from ingestion.vespa.schemas import SCHEMAS
 
 FILE_NAME = "documents.sqlite"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _CHECKPOINT_PAGES = 4000
 
 

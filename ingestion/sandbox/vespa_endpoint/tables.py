@@ -4,9 +4,9 @@
     TYPE__FIELD     elements of an array with searchable members: (key, ordinal, member…)
     TYPE__text      FTS5 over the full-text fields, without a copy of the text; rowid = key
 
-Attributes match without regard to case, as Vespa's do, so their columns collate NOCASE. Maps have no
-table of their own: thousands of distinct keys a document type would cost more than they serve; the
-search narrows them with a text test on the body first.
+Attributes match without regard to case unless their field is cased, so their columns collate NOCASE or
+BINARY. Maps have no table of their own: thousands of distinct keys a document type would cost more than
+they serve; the search narrows them with a text test on the body first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from ingestion.vespa.schemas import SCHEMAS, Field, Schema
 
-_SQL_TYPES = {"string": "TEXT COLLATE NOCASE", "int": "INTEGER", "long": "INTEGER", "bool": "INTEGER"}
+_NUMBER_TYPE = "INTEGER"
 
 # The lookups that our screens and clients make; each index costs every put a few microseconds.
 _INDEXES: dict[str, tuple[str, ...]] = {
@@ -58,6 +58,7 @@ class ElementTable:
     field: str
     members: tuple[str, ...]
     of_structs: bool
+    cased: bool
 
     def rows(self, key: int, fields: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
         """The rows for one document."""
@@ -127,7 +128,10 @@ class TypeTables:
 
     def ddl(self) -> Iterable[str]:
         """The statements that make the tables, each harmless when they exist."""
-        columns = ", ".join(f'"{item.name}" {_SQL_TYPES[item.type]}' for item in self.schema.attributes)
+        columns = ", ".join(
+            f'"{item.name}" {_text_type(item.cased) if item.type == "string" else _NUMBER_TYPE}'
+            for item in self.schema.attributes
+        )
         yield (
             f"CREATE TABLE IF NOT EXISTS {self.name} "
             f"(key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, {columns}, body TEXT NOT NULL)"
@@ -135,7 +139,7 @@ class TypeTables:
         for index in _INDEXES[self.name]:
             yield _index(self.name, index)
         for table in self.elements:
-            members = ", ".join(f'"{member}" TEXT COLLATE NOCASE' for member in table.members)
+            members = ", ".join(f'"{member}" {_text_type(table.cased)}' for member in table.members)
             yield (
                 f"CREATE TABLE IF NOT EXISTS {table.name} (key INTEGER, ordinal INTEGER, {members}, "
                 "PRIMARY KEY (key, ordinal)) WITHOUT ROWID"
@@ -180,7 +184,13 @@ def all_ddl() -> Iterable[str]:
 def _element_table(schema: Schema, item: Field) -> ElementTable:
     of_structs = schema.struct(item.element_type) is not None
     members = tuple(member.name for member in item.searchable) if of_structs else ("item",)
-    return ElementTable(f"{schema.name}__{item.name}", item.name, members, of_structs)
+    return ElementTable(
+        f"{schema.name}__{item.name}", item.name, members, of_structs, item.cased and not of_structs
+    )
+
+
+def _text_type(cased: bool) -> str:
+    return f"TEXT COLLATE {'BINARY' if cased else 'NOCASE'}"
 
 
 def _index(table: str, columns: str) -> str:
