@@ -1,4 +1,8 @@
-"""The application package: complete, well formed, equal bytes for equal content."""
+"""The application package: legal by Vespa's references, complete, equal bytes for equal content.
+
+No Vespa runs here. The rules are those of https://docs.vespa.ai/en/reference/schemas/schemas.html and
+…/reference/applications/services/services.html.
+"""
 
 from __future__ import annotations
 
@@ -9,68 +13,220 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from sd_grammar import PRIMITIVES, RESERVED_FIELDS, RESERVED_MEMBERS, Block, parse
 
 from ingestion import errors
 from ingestion.vespa import package
 from ingestion.vespa.schemas import SCHEMAS
 
-# Words that the .sd grammar keeps for itself where a field or struct member is named.
-_RESERVED_MEMBERS = {"key", "value"}
-_BLOCK = re.compile(
-    r"(schema|document|struct|struct-field|field|fieldset|rank-profile|first-phase|document-summary|summary"
-    r"|attribute|match-features|expression)\b.*\{\Z"
+CASED = {
+    "procore_record": {"doc_id", "source", "source_table", "source_id"},
+    "procore_file": {
+        "doc_id", "source", "file_id", "s3_key", "checksum", "record_doc_ids", "source_table", "source_id",
+    },
+    "procore_schema": {"table_name", "source", "schema"},
+}  # fmt: skip
+
+
+@pytest.fixture(params=SCHEMAS)
+def sd(request: pytest.FixtureRequest) -> Block:
+    """Each schema file, parsed."""
+    return parse(package.files()[f"schemas/{request.param}.sd"])
+
+
+def document(sd: Block) -> Block:
+    (found,) = sd.all("document")
+    return found
+
+
+def fields(sd: Block) -> dict[str, Block]:
+    return {field.name: field for field in document(sd).all("field")}
+
+
+def structs(sd: Block) -> dict[str, dict[str, str]]:
+    """Struct → member → type."""
+    return {s.name: {m.name: m.type for m in s.all("field")} for s in document(sd).all("struct")}
+
+
+# ----------------------------------------------------------------- schema files
+
+
+def test_a_schema_file_is_named_after_its_only_schema_and_document(sd: Block) -> None:
+    assert sd.name == document(sd).name
+    assert f"schemas/{sd.name}.sd" in package.files()
+
+
+def test_no_name_is_reserved_or_given_twice(sd: Block) -> None:
+    names = [field.name for field in document(sd).all("field")]
+    assert len(names) == len(set(names))
+    assert not RESERVED_FIELDS & set(names)
+    for members in structs(sd).values():
+        assert not RESERVED_MEMBERS & set(members)
+        assert set(members.values()) <= PRIMITIVES
+    for kind in ("rank-profile", "document-summary", "fieldset"):
+        named = [block.name for block in sd.all(kind)]
+        assert len(named) == len(set(named))
+
+
+def test_a_struct_is_defined_before_the_field_that_uses_it(sd: Block) -> None:
+    defined: set[str] = set()
+    for block in document(sd).blocks:
+        if block.kind == "struct":
+            defined.add(block.name)
+            continue
+        array = re.fullmatch(r"array<(\w+)>", block.type)
+        if array:
+            assert array[1] in PRIMITIVES | defined
+        else:
+            assert block.type in PRIMITIVES | {"map<string,string>"}
+
+
+def test_structs_and_maps_are_searched_by_attributes_of_their_members_only(sd: Block) -> None:
+    """Sections "array<struct>" and "map": no index, no attribute on the field itself, primitive members."""
+    for field in fields(sd).values():
+        inner = re.sub(r"array<(.+)>", r"\1", field.type)
+        members = (
+            {"key": "string", "value": "string"} if field.type.startswith("map") else structs(sd).get(inner)
+        )
+        if members is None:
+            assert field.all("struct-field") == []
+            continue
+        assert field.setting("indexing") == ["summary"]
+        assert field.all("attribute") == field.all("match") == []
+        for member in field.all("struct-field"):
+            assert members[member.name] in PRIMITIVES
+            assert member.setting("indexing") == ["attribute"]
+            assert member.all("match") == []  # cased members find nothing or the wrong documents
+
+
+def test_settings_stand_only_where_they_have_a_meaning(sd: Block) -> None:
+    for block in [*fields(sd).values(), *(m for f in fields(sd).values() for m in f.all("struct-field"))]:
+        indexing = block.setting("indexing")
+        is_text = block.type in ("string", "array<string>")
+        assert indexing
+        assert block.kind == "struct-field" or "summary" in indexing
+        assert not {"index", "attribute"} <= set(indexing)  # matching would become that of text
+        if "index" in indexing:
+            assert is_text
+            assert block.setting("index") == ["enable-bm25"]
+        if "attribute" not in indexing:
+            assert not block.setting("attribute") + block.setting("rank") + block.setting("match")
+        if block.setting("match"):
+            assert is_text
+        # Section "dictionary": for fast-search attributes, and its casing is that of `match`.
+        assert bool(block.setting("dictionary")) == bool(block.setting("match"))
+        if block.setting("dictionary"):
+            assert block.setting("attribute") == ["fast-search"]
+            assert block.setting("dictionary")[1:] == block.setting("match") == ["cased"]
+
+
+def test_names_of_things_are_cased_and_nothing_else(sd: Block) -> None:
+    assert {name for name, field in fields(sd).items() if field.setting("match")} == CASED[sd.name]
+
+
+def test_the_default_fieldset_holds_texts_that_match_alike(sd: Block) -> None:
+    (fieldset,) = sd.all("fieldset")
+    assert fieldset.name == "default"
+    assert all(
+        fields(sd)[name].setting("indexing") == ["index", "summary"] for name in fieldset.setting("fields")
+    )
+
+
+def test_rank_profiles_inherit_and_read_what_exists(sd: Block) -> None:
+    known = {"unranked"}  # in every schema, and `default` may be redefined
+    for profile in sd.all("rank-profile"):
+        assert not profile.inherits or profile.inherits in known
+        known.add(profile.name)
+        features = [line for block in profile.walk() for line in block.lines]
+        assert features
+        for kind, name in re.findall(r"(bm25|attribute)\((\w+)\)", " ".join(features)):
+            field = fields(sd)[name]
+            if kind == "bm25":
+                assert field.setting("index") == ["enable-bm25"]
+            else:
+                assert "attribute" in field.setting("indexing")
+                assert field.type in PRIMITIVES - {"string"}
+    assert {"default", "bm25", "newest", f"package_v{package.PACKAGE_VERSION}"} <= known
+
+
+def test_document_summaries_name_fields_and_say_when_they_read_the_disk(sd: Block) -> None:
+    for summary in sd.all("document-summary"):
+        named = [fields(sd)[item.name] for item in summary.all("summary")]
+        assert all("summary" in field.setting("indexing") for field in named)
+        on_disk = not all("attribute" in field.setting("indexing") for field in named)
+        assert summary.lines == (["from-disk"] if on_disk else [])
+
+
+def test_the_schema_file_holds_all_that_is_declared(sd: Block) -> None:
+    declared = SCHEMAS[sd.name]
+    assert {name: field.type for name, field in fields(sd).items()} == {
+        f.name: f.type for f in declared.fields
+    }
+    for item in declared.fields:
+        assert [m.name for m in fields(sd)[item.name].all("struct-field")] == [
+            m.name for m in item.searchable
+        ]
+    assert structs(sd) == {s.name: {m.name: m.type for m in s.fields} for s in declared.structs}
+    assert {s.name: [i.name for i in s.all("summary")] for s in sd.all("document-summary")} == {
+        s.name: list(s.fields) for s in declared.summaries
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("dictionary {", "struct-field"),
+        ("index: enable-bm25", "struct-field"),
+        ("match: case", "struct-field"),
+        ("} }", "struct-field"),
+    ],
 )
-_LINE = re.compile(
-    r"(indexing: [a-z]+( \| [a-z]+)*|index: enable-bm25|rank: filter|fast-search|fields: \w+"
-    r"|bm25\(\w+\)|attribute\(\w+\)|0|summary \w+ \{\}|\})\Z"
-)
+def test_the_grammar_refuses_what_the_reference_does_not_allow(line: str, said: str) -> None:
+    text = package.files()["schemas/procore_record.sd"]
+    with pytest.raises(AssertionError, match=said):
+        parse(text.replace("struct-field key {", "struct-field key {\n" + line, 1))
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_line_of_a_schema_is_known_grammar_and_braces_balance(name: str) -> None:
-    depth = 0
-    for line in package.files()[f"schemas/{name}.sd"].splitlines():
-        text = line.strip()
-        assert _BLOCK.match(text) or _LINE.match(text), text
-        depth += text.count("{") - text.count("}")
-        assert depth >= 0
-    assert depth == 0
+# ----------------------------------------------------------------- services.xml
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_declared_field_and_struct_is_in_the_schema_file(name: str) -> None:
-    text = package.files()[f"schemas/{name}.sd"]
-    assert text.startswith(f"schema {name} {{")
-    for item in SCHEMAS[name].fields:
-        assert f"field {item.name} type {item.type} {{" in text
-        for member in item.searchable:
-            assert f"struct-field {member.name} {{" in text
-    for struct in SCHEMAS[name].structs:
-        assert f"struct {struct.name} {{" in text
-        assert not _RESERVED_MEMBERS & {member.name for member in struct.fields}
-
-
-def test_whatever_a_profile_or_summary_names_exists() -> None:
-    for schema in SCHEMAS.values():
-        for profile in schema.rank_profiles:
-            for name in re.findall(r"\((\w+)\)", " ".join((profile.first_phase, *profile.match_features))):
-                assert schema.field(name) is not None
-        for summary in schema.summaries:
-            assert all(schema.field(name) for name in summary.fields)
-        assert all(schema.by_name[name].index for name in schema.default_fieldset)
+def test_services_use_only_elements_and_attributes_of_the_reference() -> None:
+    allowed = {
+        "services": {"version", "minimum-required-vespa-version"},
+        "container": {"id", "version"},
+        "document-api": set(),
+        "search": set(),
+        "content": {"id", "version"},
+        "min-redundancy": set(),
+        "documents": set(),
+        "document": {"type", "mode"},
+        "nodes": set(),
+        "node": {"hostalias", "distribution-key"},
+    }
+    for element in ElementTree.fromstring(package.services_xml().encode()).iter():
+        assert set(element.attrib) <= allowed[element.tag]
 
 
 def test_services_name_the_promised_clusters_and_every_document_type() -> None:
     root = ElementTree.fromstring(package.services_xml().encode())
+    assert root.get("version") == "1.0"
+    assert root.get("minimum-required-vespa-version") == package.required_vespa_version
     container, content = root.find("container"), root.find("content")
     assert container is not None
     assert content is not None
-    assert container.get("id") == "default"
-    assert container.find("document-api") is not None
-    assert container.find("search") is not None
-    assert content.get("id") == "procore_content"
-    assert [item.get("type") for item in content.iter("document")] == list(SCHEMAS)
-    assert root.get("minimum-required-vespa-version") == package.required_vespa_version
+    assert (container.get("id"), content.get("id")) == ("default", "procore_content")
+    assert {item.tag for item in container} == {"document-api", "search", "nodes"}
+    assert [(item.get("type"), item.get("mode")) for item in content.iter("document")] == [
+        (name, "index") for name in SCHEMAS
+    ]
+    assert content.findtext("min-redundancy") == "1"
+    # Without hosts.xml a self-managed Vespa takes its one host for every alias.
+    nodes = list(root.iter("node"))
+    assert {node.get("hostalias") for node in nodes} == {"node1"}
+    assert [node.get("distribution-key") for node in content.iter("node")] == ["0"]
+
+
+# ------------------------------------------------------------------- the files
 
 
 def test_written_folder_and_zip_hold_the_same_files(tmp_path: Path) -> None:
