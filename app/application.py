@@ -129,11 +129,15 @@ class IngestApp(App[int]):
         glyphs: formatting.Glyphs | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        # Started in its first screen's mode, Textual parses styles and lays out once instead of three times.
+        configured = service.where().configured
+        first = screen if screen in actions.SCREEN_NAMES else "schema" if configured else "connect"
+        self.DEFAULT_MODE = first  # type: ignore[misc]
         super().__init__()
         self.ui_state = ui_state or UiState()
         self.glyphs = glyphs or formatting.glyphs_for(sys.stdout.encoding, os.environ)
         self.bridge = Bridge(service, self.post_message, clock)
-        self._first_screen, self._first_table = screen, table
+        self._configured, self._first_table = configured, table
         if not self.glyphs.unicode:
             ScrollBar.renderer = PlainScrollBar
         for theme in themes.OURS:
@@ -146,13 +150,10 @@ class IngestApp(App[int]):
     def on_mount(self) -> None:
         self.set_class(not self.glyphs.unicode, "-ascii")
         self.set_class(self.no_color, "-plain")
-        where = self.bridge.service.where()
-        screen = self._first_screen or ("schema" if where.configured else "connect")
-        self.switch_mode(screen if screen in actions.SCREEN_NAMES else "connect")
-        if where.configured:
+        if self._configured:
             self.call_after_refresh(self._contact)
         if self._first_table is not None:
-            self.call_after_refresh(self._open_first, screen)
+            self.call_after_refresh(self._open_first)
 
     def _contact(self) -> None:
         """After the first paint: who is there, what is known, what is running."""
@@ -160,7 +161,7 @@ class IngestApp(App[int]):
         self.bridge.load_schema()
         self.bridge.test_connections()
 
-    def _open_first(self, screen: str) -> None:
+    def _open_first(self) -> None:
         self._base_screen().open_on(table=self._first_table)
 
     def _base_screen(self) -> BaseScreen:
@@ -185,8 +186,8 @@ class IngestApp(App[int]):
 
     def _hand_on(self, message: Coalesced) -> None:
         for screen in self.screen_stack:
-            if hasattr(screen, "bridge_moved"):
-                screen.bridge_moved(message)
+            if getattr(screen, "ready", False):
+                screen.bridge_moved(message)  # type: ignore[attr-defined]
                 screen.refresh_bars()  # type: ignore[attr-defined]
 
     def on_job_ended(self, message: JobEnded) -> None:
@@ -201,8 +202,8 @@ class IngestApp(App[int]):
         self.terminal_title(f"{mark.glyph} procore-ingest: {mark.word}")
         self.bell()
         for screen in self.screen_stack:
-            if hasattr(screen, "bridge_moved"):
-                screen.bridge_moved(message)
+            if getattr(screen, "ready", False):
+                screen.bridge_moved(message)  # type: ignore[attr-defined]
 
     def terminal_title(self, title: str) -> None:
         """The terminal's own title, where there is a terminal."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ingestion.plan import Plan
 
@@ -23,15 +23,17 @@ class PlanDraft:
 
     plan: Plan
     names: tuple[str, ...] = ()
+    included: frozenset[str] = field(init=False, compare=False, repr=False)
 
-    @property
-    def included(self) -> frozenset[str]:
-        return frozenset(
+    def __post_init__(self) -> None:
+        # Every cell of a list asks for this: resolved once, when the draft is made.
+        taken = frozenset(
             name
             for name in self.names
             if any(_hits(p, name) for p in self.plan.include)
             and not any(_hits(p, name) for p in self.plan.exclude)
         )
+        object.__setattr__(self, "included", taken)
 
     def with_names(self, names: Sequence[str]) -> PlanDraft:
         """The same plan over another schema; single names that are gone are dropped."""

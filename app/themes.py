@@ -6,7 +6,7 @@ Nothing is told by colour alone: every state has a glyph and a word too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rich.style import Style
@@ -131,6 +131,9 @@ class Tones:
         """The style of this name; unknown names read as plain text."""
         return getattr(self, name, self.text) if name else self.text
 
+
+EMPTY = Tones(*[Style()] * len(fields(Tones)))
+"""Tones before the first paint."""
 
 _cache: dict[tuple[str, bool], Tones] = {}
 

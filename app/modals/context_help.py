@@ -41,7 +41,7 @@ class HelpRow:
 
 def help_row(action: Action, facts: frozenset[Need]) -> HelpRow:
     reason = action.disabled_reason(facts)
-    text = action.help if reason is None else f"{action.help} Now: {reason}"
+    text = action.help if reason is None else f"Not now: {reason} {action.help}"
     label = f"Go to {action.label}" if action.id.startswith("app.go_") else action.label
     return HelpRow(actions.keys_text(action, all_keys=True), label, text, able=reason is None)
 

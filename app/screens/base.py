@@ -43,6 +43,8 @@ class BaseScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._load_turn: dict[str, int] = {}
+        self.ready = False
+        """Whether the screen's widgets are there; the bridge's news may come before."""
 
     # -- shape -----------------------------------------------------------------------------------------------
 
@@ -54,6 +56,10 @@ class BaseScreen(Screen[None]):
     def compose_body(self) -> ComposeResult:
         """The screen's own widgets, between the bars."""
         yield from ()
+
+    def on_mount(self) -> None:
+        # Textual calls the handlers of all classes, this one after the screen's own.
+        self.ready = True
 
     def on_resize(self) -> None:
         width, height = self.app.size
@@ -195,15 +201,19 @@ class BaseScreen(Screen[None]):
                 then(found)
                 self.refresh_bars()
 
-        self.run_worker(  # type: ignore[arg-type]
-            fetch, name=name, group=f"load-{name}", exclusive=True, exit_on_error=False
+        self.run_worker(
+            cast("Any", fetch), name=name, group=f"load-{name}", exclusive=True, exit_on_error=False
         )
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bars()
 
     def shown(self) -> None:
         """The screen came to the front: read again what may have changed."""
 
     def on_screen_resume(self) -> None:
-        self.shown()
+        if self.ready:
+            self.shown()
         self.refresh_bars()
 
     def open_on(self, *, table: str | None = None, job_id: str | None = None) -> None:

@@ -73,8 +73,7 @@ class CheckpointsScreen(BaseScreen):
         return met
 
     def shown(self) -> None:
-        if self.is_mounted:
-            self.do_reload()
+        self.do_reload()
 
     def bridge_moved(self, message: object) -> None:
         if isinstance(message, JobEnded):

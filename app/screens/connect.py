@@ -71,8 +71,7 @@ class ConnectScreen(BaseScreen):
             self._show()
 
     def shown(self) -> None:
-        if self.is_mounted:
-            self._show()
+        self._show()
 
     def facts(self) -> set[Need]:
         return super().facts() | {Need.EDITABLE}

@@ -94,8 +94,7 @@ class JobsScreen(BaseScreen):
         return met
 
     def shown(self) -> None:
-        if self.is_mounted:
-            self.do_reload()
+        self.do_reload()
 
     def bridge_moved(self, message: object) -> None:
         if isinstance(message, JobEnded):

@@ -104,8 +104,7 @@ class PlanScreen(BaseScreen):
             self.query_one("#summary", InkLines).update()
 
     def shown(self) -> None:
-        if self.is_mounted:
-            self._show()
+        self._show()
 
     def theme_moved(self) -> None:
         self._update_side()

@@ -107,8 +107,7 @@ class RunScreen(BaseScreen):
             self._show()
 
     def shown(self) -> None:
-        if self.is_mounted:
-            self._show()
+        self._show()
 
     def theme_moved(self) -> None:
         self.query_one("#totals", InkLines).update()

@@ -140,8 +140,7 @@ class SchemaScreen(BaseScreen):
             self._tables.refresh()
 
     def shown(self) -> None:
-        if self.is_mounted:
-            self._show_schema()
+        self._show_schema()
 
     def theme_moved(self) -> None:
         self.query_one("#about", InkLines).update()

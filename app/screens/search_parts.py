@@ -97,6 +97,8 @@ def links_of(related: Sequence[Related], files: Sequence[Mapping[str, Any]]) -> 
 def link_cells(link: Link, column: str, glyphs: Glyphs) -> Ink:
     unicode = glyphs.unicode
     if column == "way":
+        if not link.exists:
+            return (glyphs.bad, "warn")
         return {"out": (glyphs.arrow, "accent"), "in": (glyphs.back, "accent")}.get(
             link.way, (glyphs.on, "info")
         )
@@ -104,5 +106,7 @@ def link_cells(link: Link, column: str, glyphs: Glyphs) -> Ink:
         return (formatting.one_line(link.role, unicode=unicode), "muted")
     if column == "target":
         text = formatting.one_line(link.doc_id, unicode=unicode)
-        return (text, "link") if link.exists else [(text, "muted"), (" not in the index", "warn")]
+        return (text, "link" if link.exists else "muted")
+    if not link.exists:
+        return ("not in the index", "warn")
     return (formatting.one_line(link.title, unicode=unicode), "")

@@ -9,6 +9,7 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets import Input
 
 from app import actions, formatting
 from app.themes import tones
@@ -108,6 +109,10 @@ class KeyBar(_Bar):
 
     def runs(self, width: int) -> list[Run]:
         screen: BaseScreen = self.screen  # type: ignore[assignment]
+        if isinstance(screen.focused, Input):
+            self._spots = []
+            return [(" enter", "key"), (" accepts  ", "muted"), (" esc", "key"), (" leaves the field  ", "muted"),
+                    (" ^p", "key"), (" palette", "muted")]  # fmt: skip
         pinned = [("?", "key"), (" Help ", "muted")]
         room = width - width_of(pinned) - 1
         wanted = [a for a in (*actions.of_scope(screen.scope), *actions.of_scope("app")) if a.rank]

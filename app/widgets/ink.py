@@ -23,6 +23,10 @@ Run = tuple[str, str]
 Ink = str | Run | Sequence[Run]
 
 
+_UNDERLINED = frozenset({"link", "brand", "tab"})
+"""Tones that show on blanks too."""
+
+
 def runs_of(ink: Ink) -> list[Run]:
     """Ink as a list of runs, empty ones left out."""
     if isinstance(ink, str):
@@ -71,10 +75,24 @@ def fit(ink: Ink, width: int, *, right: bool = False, ellipsis: str = "…") -> 
 
 def strip_of(runs: Iterable[Run], tones: Tones, base: Style, over: Style | None = None) -> Strip:
     """A strip of the runs; `base` lies below every tone, `over` (a background) above."""
-    segments = []
+    segments: list[Segment] = []
+    texts: list[str] = []
+    last: str | None = None
+
+    def close() -> None:
+        if texts and last is not None:
+            style = base + tones.get(last)
+            segments.append(Segment("".join(texts), style + over if over else style))
+            texts.clear()
+
     for text, tone in runs:
-        style = base + tones.get(tone)
-        segments.append(Segment(text, style + over if over else style))
+        if text.isspace() and last is not None and not tone and over is None and last not in _UNDERLINED:
+            tone = last  # blanks look the same in any colour: fewer segments cost less
+        if tone != last:
+            close()
+            last = tone
+        texts.append(text)
+    close()
     return Strip(segments)
 
 

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from app.formatting import UNICODE, Glyphs
-from app.themes import tones
+from app.themes import EMPTY, tones
 from app.widgets.ink import Ink, Run, fit, strip_of, wrap
 
 T = TypeVar("T")
@@ -159,6 +159,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         self._markable, self._header, self._follow = markable, header, follow
         self.items: Sequence[T] = ()
         self.marks: set[str] = set()
+        self._base, self._ink = Style(), EMPTY
         self._range_start: int | None = None
         self._range_marks: set[str] = set()
         self._laid: list[tuple[ListColumn, int]] = []
@@ -287,8 +288,13 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         self.cursor = min(max(0, index), max(0, len(self.items) - 1))
 
     def watch_cursor(self, old: int, new: int) -> None:
+        top = self.scroll_offset.y
         self._scroll_to_cursor()
-        self.refresh()
+        if self.scroll_offset.y == top and not self._follow:
+            for index in (old, new):
+                self.refresh(Region(0, index - top + self._header, self.size.width, 1))
+        else:
+            self.refresh()
         if old != new:
             self.post_message(self.Highlighted(self))
         if new >= len(self.items) - NEAR_END_ROWS:
@@ -361,10 +367,14 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         self._laid = lay_out(self.columns, width - self._lead_cells - 1, self._gap)
         self.virtual_size = Size(width, len(self.items) + self._header if self.items else 1)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Looking up the widget's own style costs more than painting a line: once for all of them.
+        self._base, self._ink = self.rich_style, tones(self.app)
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        base = self.rich_style
-        ink = tones(self.app)
+        base, ink = self._base, self._ink
         if not self.items:
             return strip_of(self._notice_line(y, width), ink, base)
         if self._header and y == 0:

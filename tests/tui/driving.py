@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from textual import events
+from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -33,11 +36,38 @@ class Driver:
         return self.app.screen
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
+        """Press keys one after the other; each is dealt with before the next.
+
+        Textual's own `press` waits for an idle processor, 40 ms a key; here the message queues tell.
+        """
+        driver = self.app._driver
+        assert driver is not None
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 and not key.isalnum() else key
+            event = events.Key(name, _character(name))
+            event.set_sender(self.app)
+            driver.send_message(event)
+            await self.pause()
+        await self.pause()
 
     async def pause(self) -> None:
-        await self.pilot.pause()
+        """Until every widget has dealt with what it was sent, and no dialog is about to open or close."""
+        quiet = 0
+        for _ in range(50):
+            before = self._shape()
+            await self.pilot._wait_for_screen()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            quiet = quiet + 1 if self._shape() == before else 0
+            if quiet >= 2:
+                break
+        self.app.screen._on_timer_update()
+
+    def _shape(self) -> tuple[object, ...]:
+        """What changes while dialogs open or close and workers begin."""
+        screen = self.app.screen
+        asking = sum(not w.is_finished for w in self.app.workers if not w.group.startswith("load-"))
+        return id(screen), screen.focused, len(screen._nodes), asking, len(self.app.screen_stack)
 
     async def until(self, condition: Callable[[], bool], seconds: float = DEADLINE_S) -> None:
         """Wait for the condition; fails after the deadline."""
@@ -45,19 +75,18 @@ class Driver:
         while not condition():
             if time.monotonic() > end:
                 raise AssertionError(f"not so after {seconds:g} s:\n{self.text()}")
-            await asyncio.sleep(0.01)
-            await self.pilot.pause()
-        await self.pilot.pause()
+            await asyncio.sleep(0.02)
+        await self.pause()
 
     async def settle(self) -> None:
         """Until no worker of the screen runs."""
         end = time.monotonic() + DEADLINE_S
-        await self.pilot.pause()
+        await self.pause()
         while any(not worker.is_finished for worker in self.app.workers if worker.group.startswith("load-")):
             if time.monotonic() > end:
                 raise AssertionError("still loading")
-            await asyncio.sleep(0.01)
-        await self.pilot.pause()
+            await asyncio.sleep(0.005)
+        await self.pause()
 
     async def schema_loaded(self) -> None:
         await self.until(lambda: self.bridge.schema.value is not None and not self.bridge.schema.loading)
@@ -78,11 +107,19 @@ class Driver:
         return all(text in shown for text in texts)
 
 
+def _character(key: str) -> str | None:
+    """What a terminal would send with this key, None for those that are no character."""
+    try:
+        return unicodedata.lookup(_get_unicode_name_from_key(REPLACED_KEYS.get(key, key)))
+    except KeyError:
+        return key if len(key) == 1 else None
+
+
 @asynccontextmanager
 async def drive(app: IngestApp, service: Any, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driver]:
     """The application running without a terminal, toasts included."""
     async with app.run_test(size=size, notifications=True) as pilot:
-        await pilot.pause()
         driver = Driver(app, service, pilot)
+        await driver.pause()
         yield driver
         await app.bridge.aclose()

@@ -1,0 +1,57 @@
+"""What holds on every screen: sizes, glyphs, themes, help, palette."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import actions, formatting, themes
+from app.ui_state import UiState
+from tests.tui.fake_service import FakeService, request
+
+
+@pytest.mark.parametrize("size", [(80, 24), (300, 100)], ids=["80x24", "300x100"])
+async def test_every_screen_opens_by_its_number_at_any_size(opened: Any, size: tuple[int, int]) -> None:
+    async with opened("connect", size=size) as d:
+        await d.schema_loaded()
+        for number, (name, label, _) in enumerate(actions.SCREENS, start=1):
+            await d.press("escape", str(number))
+            await d.settle()
+            assert d.screen.scope == name
+            assert f"{number} {label[:2]}" in d.text()
+
+
+async def test_ascii_terminals_get_ascii_only(opened: Any) -> None:
+    async with opened("connect", size=(100, 30), glyphs=formatting.ASCII) as d:
+        await d.schema_loaded()
+        await d.bridge.start_job(request())
+        d.service.step(30)
+        for name in actions.SCREEN_NAMES:
+            d.app.go(name)
+            await d.settle()
+            assert d.text().isascii(), [c for c in d.text() if not c.isascii()]
+
+
+async def test_the_theme_changes_by_key_and_is_kept(opened: Any, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "screens.json"
+    async with opened("plan", ui_state=UiState(path)) as d:
+        await d.press("ctrl+t")
+        assert d.app.theme == themes.LIGHT
+    async with opened("plan", ui_state=UiState(path)) as d:
+        assert d.app.theme == themes.LIGHT
+
+
+async def test_disabled_actions_say_why_and_help_and_palette_work_over_every_screen(opened: Any) -> None:
+    async with opened("run", service=FakeService(configured=False)) as d:
+        await d.press("p")
+        await d.until(lambda: d.sees("This job is not running."))
+        await d.press("question_mark")
+        assert d.sees("Run: keys", "Not now: This job is not running.")
+        await d.press("escape")
+        assert d.screen.scope == "run"
+        d.app.perform_anywhere("failures.kind")
+        await d.until(lambda: d.screen.scope == "failures" and d.screen._kind == 1)
+        await d.press("colon")
+        await d.until(lambda: d.sees("Failures: Retry  (t)"))
