@@ -217,7 +217,8 @@ class Vocabulary:
                     continue
                 others = [k for k in entry.keys if k is not key]
                 # Without any other it still names the rows: `businessentityid` of an employee.
-                entry.keys = others or [replace(key, likely=min(key.likely, 0.35))]
+                alone = not others and not key.composite
+                entry.keys = [replace(key, likely=min(key.likely, 0.35))] if alone else others
 
     def _is_home(self, entry: Entry, key: Key) -> bool:
         """Whether the key is named after the whole of its table's name, shortened or not."""

@@ -69,12 +69,18 @@ class NameMatcher:
     def _doubt_subtypes(self, ask: Ask, found: list[NameMatch]) -> list[NameMatch]:
         """A key that several tables share: names do not tell a person from an employee, values do."""
         sharing = self._words.by_key_name.get(ask.column.name.lower(), ())
-        owners = {
-            e.table.name for e, k in sharing if e is not ask.source and k.likely >= 0.9 and not k.composite
-        }
+        owners = [e for e, k in sharing if e is not ask.source and k.likely >= 0.9 and not k.composite]
+        home = self._words.exactly(ask.stem)
+        if home in owners:
+            # `user_profiles` extends the users; only what goes by another name may be a kind of its own.
+            own = home.words
+            owners = [
+                e for e in owners if e is home or own not in (e.words[: len(own)], e.words[-len(own) :])
+            ]
         if len(owners) < 3:
             return found
-        return [replace(m, score=min(m.score, 0.8)) if m.table in owners else m for m in found]
+        names = {e.table.name for e in owners}
+        return [replace(m, score=min(m.score, 0.8)) if m.table in names else m for m in found]
 
     def _prefer_own_schema(self, source: Entry, found: list[NameMatch]) -> list[NameMatch]:
         """Of equally named tables in several schemas, the one in the source's own schema."""
@@ -257,7 +263,7 @@ class NameMatcher:
             score = (0.98 if home else 0.9 if len(owners) == 1 else 0.5) * key.likely
             if key.composite and not all(part in ask.source.parsed for part in key.composite):
                 score *= 0.3
-            if not home and self._words.names_other_table(key.stem, target):
+            if not home and not key.declared and self._words.names_other_table(key.stem, target):
                 score *= 0.25
             why = f"{ask.column.name} is also the key of {target.table.name}"
             yield NameMatch(target.table.name, key.column.name, score, why)
