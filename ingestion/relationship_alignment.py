@@ -5,11 +5,11 @@ Scores are the probabilities that a person would give who sees only the two name
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ingestion import relationship_words as words
-from ingestion.relationship_keys import Entry, Key
+from ingestion.relationship_keys import Entry, Key, is_subsequence
 from ingestion.relationship_parsing import ParsedName, compatible, type_family
 from ingestion.schema_discovery import Column
 
@@ -155,7 +155,7 @@ def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...
         )
     if not dropped:
         return result(max(0.955 - 0.01 * (len(role) - 1), 0.9), f"it is {table} in a role")
-    if stem[0] == alias[0] and _is_subsequence(stem, alias):
+    if stem[0] == alias[0] and is_subsequence(stem, alias):
         return result(0.8, f"it is {table} with a word left out")
     if dropped == source:
         return result(0.88, f"it is {table}, which is named after this table, in a role")
@@ -171,8 +171,3 @@ def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:
             break
         count += 1
     return count
-
-
-def _is_subsequence(short: Iterable[str], long: Iterable[str]) -> bool:
-    rest = iter(long)
-    return all(word in rest for word in short)

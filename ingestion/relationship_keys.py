@@ -7,7 +7,7 @@ matches. Built once, in time linear in the columns.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ingestion import relationship_words as words
@@ -210,21 +210,26 @@ class Vocabulary:
                 if not key.generic and key.stem:
                     owners[key.column.name.lower()].append((entry, key))
         for sharing in owners.values():
-            if len(sharing) < 2 or not any(self._is_home(e, k) for e, k in sharing):
+            strengths = [self.home_strength(entry, key) for entry, key in sharing]
+            best = max(strengths)
+            singles = [(e, k) for e, k in sharing if k.declared]
+            if len(sharing) < 2 or (not best and len(singles) != 1):
                 continue
-            for entry, key in sharing:
-                if key.declared or self._is_home(entry, key):
+            for (entry, key), strength in zip(sharing, strengths, strict=True):
+                if key.declared or (best and strength == best):
                     continue
                 others = [k for k in entry.keys if k is not key]
                 # Without any other it still names the rows: `businessentityid` of an employee.
                 alone = not others and not key.composite
                 entry.keys = [replace(key, likely=min(key.likely, 0.35))] if alone else others
 
-    def _is_home(self, entry: Entry, key: Key) -> bool:
-        """Whether the key is named after the whole of its table's name, shortened or not."""
+    def home_strength(self, entry: Entry, key: Key) -> int:
+        """3 for a key named after the whole of its table's name, 2 if shortened, 1 if that adds a word, else 0."""
         if "".join(key.stem) in ("".join(entry.words), "".join(entry.raw_words)):
-            return True
-        return self._is_short_for(key.stem, entry)
+            return 3
+        if self._is_short_for(key.stem, entry):
+            return 2
+        return 1 if key.stem == entry.core else 0
 
     def _by_values(self, table: str, column: str, likely: float) -> float:
         """What the column's values make of the chance that it is a key."""
@@ -243,7 +248,8 @@ class Vocabulary:
             link = bool(self._owners.get("".join(entry.words[: -len(stem)])))
             elsewhere = stem[-1] in words.PERSON_ROLES or self._shortens_a_table(stem)
             return not self._owners.get(joined) and not (link and elsewhere)
-        if entry.core == stem:
+        left_out = len(stem) >= 2 and stem[0] == entry.words[0] and stem[-1] == entry.words[-1]
+        if entry.core == stem or (left_out and is_subsequence(stem, entry.words)):
             return not self._owners.get(joined)
         return self._is_short_for(stem, entry)
 
@@ -276,7 +282,7 @@ class Vocabulary:
             beside = any(
                 p.stem == entry.core and p.key_word and c not in own for c, p in entry.parsed.items()
             )
-            if not beside:
+            if not beside and claimed[entry.core] <= (entry.core in {key.stem for key in entry.keys}):
                 names.setdefault(entry.core, 0.9)
         for key in entry.keys:
             if not key.stem or key.generic:
@@ -337,6 +343,11 @@ def _without_rivals(found: list[Key], weak: set[str], singles: set[str]) -> list
         return found
     sure = best.declared or best.generic
     return [k for k in found if k is best or k.column.name in singles or (k.likely > 0.5 and not sure)]
+
+
+def is_subsequence(short: Iterable[str], long: Iterable[str]) -> bool:
+    rest = iter(long)
+    return all(word in rest for word in short)
 
 
 def _column_prefix(table: Table) -> str:

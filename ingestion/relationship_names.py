@@ -112,7 +112,8 @@ class NameMatcher:
             # `customer_type_id` of `customer_demographics`: named after nothing else that is there.
             shared = len(self._words.by_key_name.get(column.name.lower(), ())) > 1
             foreign = self._words.ends_in_other_table(parsed.stem, entry)
-            return key is entry.keys[0] and key.likely >= 0.9 and not shared and not foreign
+            own = key is entry.keys[0] and key.likely >= 0.9 and (not shared or key.declared)
+            return own and not foreign
         return False
 
     def polymorphic_type(self, table: Table, column: Column) -> Column | None:
@@ -259,7 +260,7 @@ class NameMatcher:
         for target, key in owners:
             if not compatible(ask.column, key.column, ask.parsed.strong):
                 continue
-            home = self._words.names_own_table(key.stem, target)
+            home = self._words.home_strength(target, key) >= 2
             score = (0.98 if home else 0.9 if len(owners) == 1 else 0.5) * key.likely
             if key.composite and not all(part in ask.source.parsed for part in key.composite):
                 score *= 0.3
@@ -336,6 +337,8 @@ class NameMatcher:
 
     def _by_abbreviation(self, ask: Ask) -> Iterator[NameMatch]:
         stem = without_adjectives(ask.stem)
+        if self._words.exactly(stem[-1:]):
+            return
         pool = self._words.by_letter.get(stem[-1][0], ())
         self._budget -= len(pool)
         if self._budget < 0:
@@ -365,7 +368,7 @@ def _person_role(parsed: ParsedName) -> float:
     if "by" in stem[1:-1] and stem[-1] in words.PERSON_ROLES:
         return 0.95
     if stem[-1] in ("to", "from") and len(stem) > 1 and parsed.key_word:
-        return 0.93 if stem[-1] == "to" and words.is_passive(stem[-2]) else 0.6
+        return 0.93 if stem[-1] == "to" and stem[-2] in words.GIVEN_TO else 0.5
     if stem[-1] in words.PERSON_ROLES:
         return 0.93 if parsed.key_word else 0.85
     return 0.7 if parsed.key_word == "uid" else 0.0

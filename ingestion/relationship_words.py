@@ -163,11 +163,17 @@ STAFF_ROLES = stem_set(
 """Roles that belong to an employee rather than to a customer or member."""
 
 SELF_WORDS = stem_set(
-    """ancestor base canonical child copied descendant duplicate father following forked inherits linked master
-    merged mother next original parent preceding predecessor prev previous prior redirect related replaced
-    replacement reply root sibling successor superior superseded supersedes upstream"""
+    """ancestor base canonical child cloned converted copied descendant duplicate duplicated father following
+    forked inherits linked master merged mother moved next original parent preceding predecessor prev previous
+    prior promoted redirect redirected related renamed reopened replaced replacement replied reply root
+    sibling split successor superior superseded supersedes upstream"""
 )
 """As the whole stem of a column these point to another row of the same table."""
+
+GIVEN_TO = stem_set(
+    "addressed allocated assigned billed delegated entrusted escalated forwarded given issued sold"
+)
+"""What is done `to` a person: `assigned_to_id`."""
 
 HIERARCHY_ROLES = stem_set(
     "boss head lead leader manager mentor report reports reportsto superior supervisor"
