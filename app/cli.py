@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NoReturn
 
+from app import logs
 from app.exit_codes import ExitCode, exit_code_for
 from app.output import Output
 from app.parser import build_parser
@@ -53,19 +53,39 @@ def run(argv: Sequence[str]) -> int:
     out = Output(as_json="--json" in argv)
     try:
         code = _run(argv, out)
-    except _Usage as usage:
-        out.error(usage.message, usage.hint, ExitCode.USAGE)
-        code = ExitCode.USAGE
     except BrokenPipeError:
-        _silence_stdout()
-        code = ExitCode.DONE
+        out.abandon()
+        code = out.code_if_unread
     except KeyboardInterrupt:
         out.say("cancelled")
         code = ExitCode.CANCELLED
     return int(code)
 
 
-def _run(argv: Sequence[str], out: Output) -> ExitCode:
+def _run(argv: Sequence[str], out: Output) -> int:
+    try:
+        return _command(argv, out)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except _Usage as usage:
+        code, message, hint = ExitCode.USAGE, usage.message, usage.hint
+    except asyncio.CancelledError:
+        out.say("cancelled")
+        return ExitCode.CANCELLED
+    except errors.IngestionError as error:
+        code, message, hint = exit_code_for(error), str(error), error.hint
+    except OSError as error:
+        code = ExitCode.LOCAL
+        message, hint = local_trouble(error)
+    except Exception as error:
+        logging.getLogger(logs.LOGGER).exception("internal error")
+        code = ExitCode.INTERNAL
+        message, hint = f"internal error: {type(error).__name__}: {error}", logs.where()
+    out.error(message, hint, code)
+    return code
+
+
+def _command(argv: Sequence[str], out: Output) -> int:
     parser = build_parser(_usage)
     try:
         args = parser.parse_args(list(argv))
@@ -77,29 +97,21 @@ def _run(argv: Sequence[str], out: Output) -> ExitCode:
         out.data(script(args.completion, parser))
         return ExitCode.DONE
     name = args.command or "application"
-    settings = Settings()
-    try:
-        settings = load(_flags(args), config_file=args.config)
-        log_path = _start_logging(settings, args)
-        handler: Command = import_module(f"app.commands.{name}").run
-        return asyncio.run(_with_signals(handler, args, settings, out))
-    except (BrokenPipeError, KeyboardInterrupt):
-        raise
-    except asyncio.CancelledError:
-        out.say("cancelled")
-        return ExitCode.CANCELLED
-    except errors.IngestionError as error:
-        code = exit_code_for(error)
-        out.error(str(error), error.hint, code)
-        return code
-    except OSError as error:
-        out.error(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "", ExitCode.LOCAL)
-        return ExitCode.LOCAL
-    except Exception as error:
-        logging.getLogger("procore_ingest").exception("internal error")
-        shown = f"{type(error).__name__}: {error}"
-        out.error(f"internal error: {shown}", f"The log has the details: {log_path}", ExitCode.INTERNAL)
-        return ExitCode.INTERNAL
+    settings = load(_flags(args), config_file=args.config)
+    logs.start(settings, to_screen=args.command is None, file_is_needed=name != "doctor")
+    handler: Command = import_module(f"app.commands.{name}").run
+    return asyncio.run(_with_signals(handler, args, settings, out))
+
+
+def local_trouble(error: OSError) -> tuple[str, str]:
+    """What the machine refused, and the next step."""
+    where = f": {error.filename}" if error.filename else ""
+    hint = {
+        errno.ENOSPC: "Free space on that disk, then try again; what was stored stays.",
+        errno.EDQUOT: "Free space within your quota, then try again; what was stored stays.",
+        errno.EMFILE: "Raise the limit of open files (`ulimit -n`), then try again.",
+    }.get(error.errno or 0, "Choose another path, or make this one writable.")
+    return f"{error.strerror or error}{where}", hint
 
 
 async def _with_signals(
@@ -119,24 +131,36 @@ async def _with_signals(
 
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with suppress(NotImplementedError, RuntimeError):
-            loop.add_signal_handler(signum, on_signal)
+        # What was ignored when we came stays ignored: nohup, and jobs that a script put in the background.
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(signum, on_signal)
     return await work
 
 
 def _flags(args: argparse.Namespace) -> dict[str, Any]:
     flags = {spec.name: getattr(args, spec.name, None) for spec in FIELDS}
     if flags.get("database_url") == "-":
-        import getpass
-
-        flags["database_url"] = getpass.getpass("Database URL: ")
+        flags["database_url"] = _asked_for()
     return flags
 
 
-def _start_logging(settings: Settings, args: argparse.Namespace) -> Path:
-    from app.logs import start
+def _asked_for() -> str:
+    """The database URL from the terminal without echo, or from a pipe."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        import getpass
 
-    return start(settings, to_screen=args.command is None)
+        try:
+            answer = getpass.getpass("Database URL: ")
+        except EOFError:
+            answer = ""
+    else:
+        answer = sys.stdin.readline() if sys.stdin is not None else ""
+    if not answer.strip():
+        raise errors.SettingsError(
+            "no database URL was given", hint="Type it, or pipe it in: --database-url - reads one line."
+        )
+    return answer.strip()
 
 
 class _Usage(Exception):
@@ -147,9 +171,3 @@ class _Usage(Exception):
 
 def _usage(message: str, hint: str) -> NoReturn:
     raise _Usage(message, hint)
-
-
-def _silence_stdout() -> None:
-    # Python flushes stdout at exit and would complain about the closed pipe once more.
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
@@ -26,33 +27,66 @@ _ASCII = str.maketrans(
 )  # fmt: skip
 
 
+def _or_nothing(name: str) -> TextIO:
+    """A standard stream; one that was closed before we came leads nowhere."""
+    return getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")
+
+
 @dataclass(slots=True)
 class Output:
-    """`as_json` turns stdout into one JSON object; narration stays on stderr either way."""
+    """`as_json` turns stdout into one JSON object; narration stays on stderr either way.
+
+    Writing data raises OSError where stdout cannot take it; narration that nobody can read is dropped.
+    """
 
     as_json: bool = False
-    stdout: TextIO = field(default_factory=lambda: sys.stdout)
-    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    stdout: TextIO = field(default_factory=lambda: _or_nothing("stdout"))
+    stderr: TextIO = field(default_factory=lambda: _or_nothing("stderr"))
+    code_if_unread: int = 0
+    """The exit code when whoever read stdout has gone."""
 
     def data(self, text: str) -> None:
-        """Write data, with a line end if it has none."""
-        _write(self.stdout, text if text.endswith("\n") else text + "\n")
+        """Write text for people, with a line end if it has none."""
+        self._emit(lambda: _write(self.stdout, _ended(text)))
+
+    def document(self, text: str) -> None:
+        """Write text for programs: UTF-8 whatever the locale says, not a character changed."""
+        self._emit(lambda: _write_utf8(self.stdout, _ended(text)))
 
     def json(self, value: Any) -> None:
         """Write one JSON object; times become ISO with `Z`."""
-        self.data(to_json(value))
+        self.document(to_json(value))
 
     def say(self, text: str) -> None:
         """Narrate: one line on stderr, secrets redacted."""
-        _write(self.stderr, redact_text(text) + "\n")
+        self.draw(redact_text(text) + "\n")
+
+    def draw(self, text: str) -> None:
+        """Write to stderr as it stands, control characters too."""
+        # Narration must not end the work that it tells of.
+        with suppress(OSError, ValueError):
+            _write(self.stderr, text)
 
     def error(self, message: str, hint: str, code: int) -> None:
         """The one clear sentence of a failed command, and its next step."""
         if self.as_json:
-            self.json({"error": {"code": code, "message": redact_text(message), "hint": redact_text(hint)}})
-        self.say(f"error: {message}")
+            with suppress(OSError):
+                self.json({"error": {"code": int(code), "message": _clean(message), "hint": _clean(hint)}})
+        self.say(f"error: {_one_line(message)}")
         if hint:
-            self.say(f"       {hint}")
+            self.say(f"       {_one_line(hint)}")
+
+    def abandon(self) -> None:
+        """Let stdout lead nowhere from now on: Python flushes it at its end, and would complain once more."""
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+
+    def _emit(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError:
+            self.abandon()
+            raise
 
 
 def to_json(value: Any) -> str:
@@ -84,9 +118,33 @@ def table(
 
 
 def is_unicode(stream: TextIO) -> bool:
-    """Whether the stream can carry more than ASCII."""
+    """Whether the stream, and the terminal behind it, show more than ASCII."""
     encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
-    return encoding.startswith("utf") and os.environ.get("TERM") != "dumb"
+    return encoding.startswith("utf") and os.environ.get("TERM") != "dumb" and not _is_c_locale(os.environ)
+
+
+def _is_c_locale(environment: Mapping[str, str]) -> bool:
+    """Whether the user asked for the C locale; Python writes UTF-8 there all the same."""
+    plain = ("C", "POSIX")
+    if environment.get("LC_ALL"):
+        return environment["LC_ALL"] in plain
+    # Python itself sets this one when it finds the C locale (PEP 538).
+    if environment.get("LC_CTYPE", "") not in ("", "C.UTF-8", *plain):
+        return False
+    return environment.get("LANG") in plain
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _clean(text: str) -> str:
+    """Redacted, and without what is no text: arguments may hold any bytes."""
+    return redact_text(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -97,6 +155,16 @@ def _write(stream: TextIO, text: str) -> None:
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _write_utf8(stream: TextIO, text: str) -> None:
+    binary = getattr(stream, "buffer", None)
+    if binary is None:
+        stream.write(text)
+    else:
+        stream.flush()
+        binary.write(text.encode("utf-8", "backslashreplace"))
     stream.flush()
 
 

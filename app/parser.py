@@ -26,10 +26,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = f"`{self.prog} --help` shows what there is."
         wrong = re.search(r"unrecognized arguments: (\S+)", message)
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if wrong:
             near = get_close_matches(wrong.group(1).split("=")[0], sorted(_flags_below(self)), 2, 0.6)
-            if near:
-                hint = f"Did you mean {' or '.join(near)}?"
+        elif choice:
+            near = get_close_matches(choice.group(1), re.findall(r"[\w-]+", choice.group(2)), 2, 0.6)
+        else:
+            near = []
+        if near:
+            hint = f"Did you mean {' or '.join(near)}?"
         self.on_usage_error(message, hint)
 
 
@@ -97,12 +102,12 @@ def build_parser(on_usage_error: OnUsageError) -> Parser:
 Add = Callable[..., Parser]
 
 
-def _common(below: bool = False) -> argparse.ArgumentParser:
+def _common(below: bool = False) -> Parser:
     """Flags of every command; below the top they have no default, so as not to undo one given before it.
 
     Settings that few need are listed in the top help only, and work everywhere.
     """
-    flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS if below else None)
+    flags = Parser(add_help=False, argument_default=argparse.SUPPRESS if below else None)
     group = flags.add_argument_group("connection and output")
 
     def option(*names: str, **members: Any) -> None:
@@ -143,7 +148,7 @@ def _demo(add: Add) -> None:
         ("the whole job without a screen", "demo --headless"),
     )
     demo.add_argument("--scale", type=_positive_number, metavar="N", help="rows, 1 is about 48,000")
-    demo.add_argument("--seed", type=int, metavar="S", help="other seeds give other data")
+    demo.add_argument("--seed", type=_whole, metavar="S", help="other seeds give other data")
     demo.add_argument(
         "--headless", action="store_true", help="no screen: discover, ingest with files, verify, report"
     )
@@ -240,7 +245,7 @@ def _failures(add: Add) -> None:
             epilog=_examples((summary, _FAILURE_EXAMPLES[name])),
         )  # fmt: skip
         if name == "show":
-            action.add_argument("id", type=int, metavar="ID")
+            action.add_argument("id", type=_whole, metavar="ID")
             continue
         what = action.add_mutually_exclusive_group()
         what.add_argument("--records", action="store_true", help="records only")
@@ -250,11 +255,11 @@ def _failures(add: Add) -> None:
         action.add_argument("--cause", metavar="C", help="of this cause")
         if name in ("retry", "dismiss"):
             action.add_argument(
-                "--id", type=int, action="append", metavar="ID", help="this failure, may be repeated"
+                "--id", type=_whole, action="append", metavar="ID", help="this failure, may be repeated"
             )
         if name == "list":
             action.add_argument("--limit", type=_positive_whole, default=50, metavar="N")
-            action.add_argument("--after", type=int, metavar="ID", help="page on after this id")
+            action.add_argument("--after", type=_whole, metavar="ID", help="page on after this id")
             action.add_argument("--all", action="store_true", help="resolved and dismissed ones too")
         if name == "retry":
             action.add_argument(
@@ -311,9 +316,9 @@ def _search(add: Add) -> None:
     )  # fmt: skip
     search.add_argument("query", metavar="QUERY")
     search.add_argument("--table", metavar="T", help="in this table")
-    search.add_argument("--project", type=int, metavar="N", help="in this project")
+    search.add_argument("--project", type=_whole, metavar="N", help="in this project")
     search.add_argument("--limit", type=_positive_whole, default=10, metavar="N")
-    search.add_argument("--offset", type=int, default=0, metavar="N")
+    search.add_argument("--offset", type=_not_negative, default=0, metavar="N")
     show = add(
         "show", "one document with its relations and files",
         ("a record", "show rfis:562949953421399"), ("a table as the index explains it", "show schema:rfis"),
@@ -343,7 +348,7 @@ def _vespa(add: Add) -> None:
         "--config-server", default="", metavar="URL", help="default: Vespa's host, port 19071"
     )
     serve = action("serve", "serve the local endpoint until stopped", "vespa serve --data ./index")
-    serve.add_argument("--port", type=int, default=8080, metavar="P")
+    serve.add_argument("--port", type=_port, default=8080, metavar="P")
     serve.add_argument("--data", metavar="DIR", help="folder of its data")
 
 
@@ -365,7 +370,7 @@ def _sandbox(add: Add) -> None:
         )  # fmt: skip
         if name == "up":
             action.add_argument("--scale", type=_positive_number, metavar="N")
-            action.add_argument("--seed", type=int, metavar="S")
+            action.add_argument("--seed", type=_whole, metavar="S")
 
 
 def _selection(parser: argparse.ArgumentParser) -> None:
@@ -383,17 +388,44 @@ def _comma_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _whole(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if abs(number) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is beyond 64 bits")
+    return number
+
+
 def _positive_whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    number = _whole(text)
+    if not 1 <= number <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 1,000,000,000")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    number = _whole(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
+    return number
+
+
+def _port(text: str) -> int:
+    number = _whole(text)
+    if not 0 <= number < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to 65535, or 0 for any free one")
     return number
 
 
 def _positive_number(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return number
 
 

@@ -47,8 +47,7 @@ class Narrator:
             self._told_at = now
             line = self._status()
             if self._how == "bar":
-                self._out.stderr.write("\r\x1b[K" + line)
-                self._out.stderr.flush()
+                self._out.draw("\r\x1b[K" + line[: self._width()])
                 self._line_open = True
             elif isinstance(event, events.BatchCommitted):
                 self._out.say(line)
@@ -56,8 +55,7 @@ class Narrator:
     def close(self) -> None:
         """End a line that moves."""
         if self._line_open:
-            self._out.stderr.write("\r\x1b[K")
-            self._out.stderr.flush()
+            self._out.draw("\r\x1b[K")
             self._line_open = False
 
     def _whole_lines(self, event: Event) -> None:
@@ -109,9 +107,21 @@ class Narrator:
             datetime.fromtimestamp(event.time or self._clock(), UTC).isoformat().replace("+00:00", "Z")
         )
         line = orjson.dumps(members).decode() + "\n"
-        stream = self._out.stderr if self._out.as_json else self._out.stdout
-        stream.write(line)
-        stream.flush()
+        if self._out.as_json:
+            self._out.draw(line)
+            return
+        try:
+            self._out.document(line)
+        except OSError:
+            # The job is what was asked for; it goes on when nobody listens any more.
+            self._how = "none"
+
+    def _width(self) -> int:
+        """Columns that a line may fill: one that wraps could not be overwritten."""
+        try:
+            return max(20, os.get_terminal_size(self._out.stderr.fileno()).columns - 1)
+        except (OSError, ValueError):
+            return 79
 
 
 def _resolve(out: Output, how: str) -> str:

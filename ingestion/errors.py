@@ -12,6 +12,7 @@
       StateError           the state file: unreadable, unwritable, newer than this version
         WriterLocked         another job holds the writer lock
       SettingsError        a flag, environment variable, plan or settings file is wrong
+        SettingsFileError    the settings file cannot be read at all
       MassDeleteBrake      deletes beyond the allowed share of a table wait for the operator
 
 Two names shadow Python's own. Always write `errors.ConnectionError`, never import it by name.
@@ -75,6 +76,10 @@ class WriterLocked(StateError):
 
 class SettingsError(IngestionError):
     """A flag, an environment variable, a plan or the settings file holds something unusable."""
+
+
+class SettingsFileError(SettingsError):
+    """The settings file is missing, unreadable or no TOML."""
 
 
 class MassDeleteBrake(IngestionError):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from ingestion import discovering, errors, inspecting, job_reports, namespaces, schema_documents
+from ingestion import discovering, errors, inspecting, job_reports, masks, namespaces, schema_documents
 from ingestion.checkpoint import CheckpointStore
 from ingestion.connections import Connections
 from ingestion.events import Publish
@@ -15,7 +15,6 @@ from ingestion.file_stage import FileStage
 from ingestion.job_control import JobControl
 from ingestion.reports import JobKind, JobReport, JobRequest
 from ingestion.schema_discovery import SchemaMap
-from ingestion.sensitivity import MaskPolicy
 from ingestion.settings import Settings
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job
@@ -110,14 +109,6 @@ async def claim_namespace(connections: Connections) -> None:
     )
 
 
-def masks_of(connections: Connections, request: JobRequest) -> MaskPolicy:
-    """What settings and plan mask beyond secrets."""
-    settings = connections.settings
-    return MaskPolicy(
-        settings.mask + request.plan.mask, settings.unmask + request.plan.unmask, settings.mask_personal
-    )
-
-
 async def _manager(
     connections: Connections,
     schema: SchemaMap,
@@ -128,8 +119,8 @@ async def _manager(
 ) -> tuple[SyncManager, list[FileStage]]:
     settings = connections.settings
     detector = FileDetector(schema, connections.logger)
-    masks = masks_of(connections, request)
-    transform = Transform(schema, masks, settings.source_timezone, detector)
+    policy = await masks.of_job(connections, schema, request)
+    transform = Transform(schema, policy, settings.source_timezone, detector)
     stages: list[FileStage] = []
 
     def file_stage(io: SyncIO, config: SyncConfig) -> FileSink:
@@ -149,7 +140,7 @@ async def _manager(
         session=await connections.index(),
         namespace=settings.namespace,
         max_in_flight=settings.max_in_flight,
-        masks=masks,
+        masks=policy,
         source_timezone=settings.source_timezone,
         detector=detector,
         file_sink=file_stage,

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ingestion import discovering, retry_files, table_removal
+from ingestion import discovering, masks, retry_files, table_removal
 from ingestion.connections import Connections
 from ingestion.events import JobStarted, TableTotal
 from ingestion.file_detector import FileDetector
 from ingestion.file_stage import FileStage
 from ingestion.job_control import JobControl
-from ingestion.previewing import masks_of
 from ingestion.schema_discovery import SchemaMap
 from ingestion.settlement import TableRun
 from ingestion.state.types import Failure, Job, JobTable, TableState
@@ -82,7 +81,7 @@ async def opened(
     schema = schema or await discovering.discover(connections)
     transform = Transform(
         schema,
-        masks_of(connections),
+        await masks.in_force(connections),
         connections.settings.source_timezone,
         FileDetector(schema, connections.logger),
     )

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from ingestion import errors, source_reader, sql
+from ingestion import errors, masks, source_reader, sql
 from ingestion.connections import Connections
 from ingestion.documents import DocumentBuilder
 from ingestion.file_detector import FileDetector
 from ingestion.key_lookup import find_rows
+from ingestion.plan import Plan
 from ingestion.reports import Preview
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.sensitivity import MaskPolicy
 from ingestion.source_reader import SourceReader
 
 
-def masks_of(connections: Connections) -> MaskPolicy:
-    """What the settings mask beyond secrets."""
-    settings = connections.settings
-    return MaskPolicy(settings.mask, settings.unmask, settings.mask_personal)
-
-
-def builder_of(connections: Connections, schema: SchemaMap, table: Table) -> DocumentBuilder:
+def builder_of(
+    connections: Connections, schema: SchemaMap, table: Table, masks: MaskPolicy
+) -> DocumentBuilder:
     """The builder that a sync with these settings would use."""
     return DocumentBuilder(
         schema,
         table,
-        masks=masks_of(connections),
+        masks=masks,
         source_timezone=connections.settings.source_timezone,
         file_detector=FileDetector(schema, connections.logger),
     )
@@ -38,7 +35,7 @@ async def sample_rows(
 ) -> Sequence[Mapping[str, str | None]]:
     """The first rows, masked as they would be indexed."""
     table = schema.table(table_name)
-    builder = builder_of(connections, schema, table)
+    builder = builder_of(connections, schema, table, await masks.in_force(connections))
     db = await connections.source()
     query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.table_ref(table)} LIMIT {int(limit)}"
     rows: list[Mapping[str, str | None]] = []
@@ -50,10 +47,18 @@ async def sample_rows(
     return rows
 
 
-async def preview(connections: Connections, schema: SchemaMap, table_name: str, key: str | None) -> Preview:
-    """The first row, or the one with this key; raises errors.SchemaError where there is none."""
+async def preview(
+    connections: Connections, schema: SchemaMap, table_name: str, key: str | None, plan: Plan | None = None
+) -> Preview:
+    """The first row, or the one with this key, under a plan's masks as well.
+
+    Raises errors.SchemaError where there is no such row.
+    """
     table = schema.table(table_name)
-    builder = builder_of(connections, schema, table)
+    policy = await masks.in_force(connections)
+    if plan is not None:
+        policy = masks.union(policy, masks.of_plan(plan))
+    builder = builder_of(connections, schema, table, policy)
     values = await _row(connections, table, builder, key)
     if values is None:
         what = f"no row with key {key}" if key else "no rows"

@@ -182,11 +182,11 @@ class IngestService:
 
         return await previewing.sample_rows(self._connections, await self._known_schema(), table, limit)
 
-    async def preview(self, table: str, key: str | None = None) -> Preview:
-        """A row, the first or the one with this key, beside the document it becomes."""
+    async def preview(self, table: str, key: str | None = None, *, plan: Plan | None = None) -> Preview:
+        """A row, the first or the one with this key, beside the document that a plan makes of it."""
         from ingestion import previewing
 
-        return await previewing.preview(self._connections, await self._known_schema(), table, key)
+        return await previewing.preview(self._connections, await self._known_schema(), table, key, plan)
 
     async def schema_text(self, format: str) -> str:
         """The schema as `json`, `markdown` or `mermaid`."""

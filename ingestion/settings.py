@@ -10,17 +10,25 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as dataclass_fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingestion import errors
+from ingestion.redaction import redact_text
 
 APP_NAME = "procore-ingest"
 DEFAULT_VESPA_URL = "http://localhost:8080"
+_MOST = 2**40
+_LEAST = {
+    "batch_size": 1, "workers": 1, "file_workers": 1, "max_in_flight": 1, "statement_timeout_s": 0,
+    "max_file_size": 1,
+}  # fmt: skip
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -200,11 +208,30 @@ def _check(settings: Settings) -> None:
         raise errors.SettingsError(
             f"the log format {settings.log_format!r} is unknown", hint="Use text or json."
         )
-    for name, least in (("batch_size", 1), ("workers", 1), ("file_workers", 1), ("max_in_flight", 1)):
-        if getattr(settings, name) < least:
+    for name, least in _LEAST.items():
+        if not least <= getattr(settings, name) <= _MOST:
             raise errors.SettingsError(
-                f"{name} must be at least {least}", hint=f"Correct --{name.replace('_', '-')}."
+                f"{name} must be from {least} to {_MOST:,}", hint=f"Correct --{name.replace('_', '-')}."
             )
+    if not _is_zone(settings.source_timezone):
+        raise errors.SettingsError(
+            f"the time zone {settings.source_timezone!r} is unknown",
+            hint="Give a name of the IANA database, such as America/Denver, or UTC, with --source-timezone.",
+        )
+    parts = urlsplit(settings.vespa_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise errors.SettingsError(
+            f"Vespa's URL {redact_text(settings.vespa_url)!r} is not an http or https address",
+            hint="Give one such as http://localhost:8080 with --vespa-url or VESPA_URL.",
+        )
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 def _read(spec: SettingField, value: Any, place: str) -> Any:
@@ -224,7 +251,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    if isinstance(value, bool):
+    if isinstance(value, bool | float):
         raise TypeError
     return int(value)
 
@@ -248,6 +275,8 @@ def _switch(value: Any) -> bool:
 
 
 def _list(value: Any) -> tuple[str, ...]:
+    if isinstance(value, Mapping) or not isinstance(value, str | Iterable):
+        raise TypeError
     parts = value.split(",") if isinstance(value, str) else list(value)
     return tuple(str(part).strip() for part in parts if str(part).strip())
 
@@ -284,18 +313,20 @@ def _dotenv(path: Path) -> dict[str, str]:
     try:
         return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value}
     except (OSError, UnicodeDecodeError) as error:
-        raise errors.SettingsError(f"{path} cannot be read: {error}", hint="Correct or remove it.") from error
+        raise errors.SettingsFileError(
+            f"{path} cannot be read: {error}", hint="Correct or remove it."
+        ) from error
 
 
 def _config_file(path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise errors.SettingsError(
+        raise errors.SettingsFileError(
             f"the settings file {path} cannot be read: {error.strerror or error}", hint="Correct --config."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise errors.SettingsError(
+        raise errors.SettingsFileError(
             f"the settings file {path} is not TOML: {error}", hint="Correct it."
         ) from error
     for name in values:
