@@ -303,7 +303,7 @@ def _drop_stale_locks(store: Store, deadline: float) -> None:
 
 def _processes(store: Store) -> list[int]:
     """The live server processes of this cluster: each of them works in its folder."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     found = []
     for process in psutil.process_iter(["name", "status", "pid"]):

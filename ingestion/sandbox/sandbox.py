@@ -292,7 +292,7 @@ def _runs(name: str, part: _Part) -> bool:
 
 def _is_ours(name: str, pid: int) -> bool:
     """Whether the process lives and is that part; a pid may have gone to another process since."""
-    import psutil  # type: ignore[import-untyped]  # comes with the embedded PostgreSQL
+    import psutil
 
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # one that we started ourselves is a zombie until it is asked for
