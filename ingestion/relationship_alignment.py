@@ -88,7 +88,7 @@ def key_for(ask: Ask, target: Entry) -> tuple[Key, float] | None:
             part in ask.source.parsed for part in key.composite if part != key.column.name
         ):
             # Half of a key names no row.
-            value *= 0.3
+            value *= 0.05
         if best is None or value > best[1]:
             best = key, value
     return best

@@ -41,7 +41,9 @@ _MOST_BLIND_TARGETS = 150
 """Tables without any hint in the name that a column is tried against."""
 
 _LEAST_BLIND_VALUES = 5
+_LEAST_FILLING = 40
 _BLIND_SCORE = 0.05
+_FILLING_SCORE = 0.62
 _CASTS = {"int": "int8", "numeric": "numeric", "uuid": "uuid", "text": "text"}
 
 
@@ -219,7 +221,8 @@ async def _ask(
     wanted = sorted({v for sample in samples.values() for v in sample.values[:most]})
     there = await _which_exist(db, table, table.column(key), wanted) if table.row_count else set()
     known = figures.get(target)
-    unique = known.is_unique if known else _declared_unique(matcher.keys(target[0]), key)
+    composite = any(k.column.name == key and k.composite for k in matcher.keys(target[0]))
+    unique = composite or (known.is_unique if known else _declared_unique(matcher.keys(target[0]), key))
     for source, sample in samples.items():
         values = sample.values[:most]
         evidence.pairs[(*source, *target)] = PairEvidence(
@@ -288,14 +291,40 @@ async def _ask_blindly(
         list(asked),
         lambda target: _ask(db, tables, target, asked[target], matcher, figures, evidence, _FEW_VALUES),
     )
-    for target, sources in asked.items():
-        for source in sources:
-            found = evidence.pairs.get((*source, *target))
-            if found is None or found.share < 0.8 or found.chance > 0.3:
+    for source in pending:
+        tried = {
+            target: evidence.pairs.get((*source, *target)) for target in asked if source in asked[target]
+        }
+        fitting = _fitting_by_values(tried)
+        for target in tried:
+            if target in fitting:
+                evidence.blind.setdefault(source, []).append(NameMatch(*target, *fitting[target]))
+            else:
                 evidence.pairs.pop((*source, *target), None)
-                continue
-            why = "its values are keys there, though no name says so"
-            evidence.blind.setdefault(source, []).append(NameMatch(*target, _BLIND_SCORE, why))
+
+
+def _fitting_by_values(
+    tried: Mapping[tuple[str, str], PairEvidence | None],
+) -> dict[tuple[str, str], tuple[float, str]]:
+    """(score, why) of the targets that values alone suggest for one column."""
+    known = {target: found for target, found in tried.items() if found is not None}
+    rare = {t: f for t, f in known.items() if f.share >= 0.8 and f.chance <= 0.3}
+    if rare:
+        return dict.fromkeys(rare, (_BLIND_SCORE, "its values are keys there, though no name says so"))
+    # Serial numbers are found in every longer table: only the one table that they fill to its end may be meant.
+    possible = [t for t, f in known.items() if f.share >= 0.98 and (f.reach or 0.0) >= 0.6]
+    if len(possible) != 1:
+        return {}
+    found = known[possible[0]]
+    full = found.found == found.sampled >= _LEAST_FILLING and (found.reach or 0.0) >= 0.97
+    if not full or found.target_rows < _LEAST_FILLING or not found.target_unique:
+        return {}
+    return {
+        possible[0]: (
+            _FILLING_SCORE,
+            "its values reach from the first to the last key there, and nowhere else",
+        )
+    }
 
 
 def _is_settled(source: tuple[str, str], evidence: Evidence) -> bool:

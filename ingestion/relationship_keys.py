@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ingestion import relationship_words as words
-from ingestion.relationship_parsing import ParsedName, parse_words, type_family
+from ingestion.relationship_parsing import REFERENCE_FAMILIES, ParsedName, parse_words, type_family
 from ingestion.relationship_splitting import Splitter
 from ingestion.schema_discovery import Column, Table
 
@@ -37,6 +37,8 @@ class Key:
     generic: bool
     declared: bool = False
     composite: tuple[str, ...] = ()
+    proven: bool = False
+    """Its values were looked at and found to be distinct."""
 
 
 @dataclass(slots=True)
@@ -150,16 +152,11 @@ class Vocabulary:
             for i in table.indexes
             if i.is_unique and not i.is_partial and len(i.columns) == 1 and not i.is_primary
         }
-        proven = table.key_columns[0] if table.key_basis == "proven_id" and table.key_columns else None
+        proven_id = table.key_columns[0] if table.key_basis == "proven_id" and table.key_columns else None
         found: list[Key] = []
         weak: set[str] = set()
         for position, column in enumerate(table.columns):
-            if type_family(column) in ("bool",) or column.type_category in (
-                "time",
-                "boolean",
-                "json",
-                "binary",
-            ):
+            if type_family(column) not in REFERENCE_FAMILIES:
                 continue
             parsed = entry.parsed[column.name]
             own = bool(parsed.stem) and self.names_own_table(parsed.stem, entry)
@@ -172,7 +169,7 @@ class Vocabulary:
             elif primary and len(primary) > 1 and column.name in primary:
                 if own and parsed.key_word:
                     likely, composite = 0.9, tuple(primary)
-            elif column.name in singles or column.name == proven:
+            elif column.name in singles or column.name == proven_id:
                 likely = 0.96 if generic and not primary else 0.9 if not primary else 0.6
             elif primary and len(primary) == 1:
                 likely = 0.0
@@ -192,12 +189,20 @@ class Vocabulary:
                 likely = 0.2
                 weak.add(column.name)
             likely = self._by_values(table.name, column.name, likely) if not declared else likely
+            proven = self._unique.get((table.name, column.name), False)
             if likely and not declared and not own and self.names_other_table(parsed.stem, entry):
-                likely *= 0.3 if column.name in singles or column.name == proven else 0.0
-            if likely:
-                found.append(Key(column, parsed.stem, likely, generic, declared, composite))
+                # Named after another table: a reference, or one row for each row there.
+                likely *= 0.6 if proven else 0.3 if column.name in singles else 0.0
+            if likely >= 0.15:
+                key = Key(column, parsed.stem, likely, generic, declared, composite, proven)
+                found.append(key)
         found.sort(key=lambda k: -k.likely)
         entry.keys = _without_rivals(found, weak, singles)
+        if not found and not primary:
+            # Named after another table, so no target as yet; but its values may turn out to be distinct.
+            first = next((c for c in table.columns if type_family(c) in REFERENCE_FAMILIES), None)
+            if first is not None and first is table.columns[0] and entry.parsed[first.name].key_word:
+                entry.keys = [Key(first, entry.parsed[first.name].stem, 0.1, False)]
 
     def _settle_shared_keys(self) -> None:
         """Of several tables with an equally named key, the one that it is named after has it.
@@ -216,7 +221,7 @@ class Vocabulary:
             if len(sharing) < 2 or (not best and len(singles) != 1):
                 continue
             for (entry, key), strength in zip(sharing, strengths, strict=True):
-                if key.declared or (best and strength == best):
+                if key.declared or key.proven or (best and strength == best):
                     continue
                 others = [k for k in entry.keys if k is not key]
                 # Without any other it still names the rows: `businessentityid` of an employee.

@@ -69,7 +69,7 @@ class NameMatcher:
     def _doubt_subtypes(self, ask: Ask, found: list[NameMatch]) -> list[NameMatch]:
         """A key that several tables share: names do not tell a person from an employee, values do."""
         sharing = self._words.by_key_name.get(ask.column.name.lower(), ())
-        owners = [e for e, k in sharing if e is not ask.source and k.likely >= 0.9 and not k.composite]
+        owners = [e for e, k in sharing if e is not ask.source and k.likely >= 0.5 and not k.composite]
         home = self._words.exactly(ask.stem)
         if home in owners:
             # `user_profiles` extends the users; only what goes by another name may be a kind of its own.
@@ -104,17 +104,20 @@ class NameMatcher:
         """Whether the column names the row that it stands in."""
         entry = self._words.entries[table.name]
         parsed = entry.parsed[column.name]
-        for key in entry.keys:
-            if key.column.name != column.name:
-                continue
-            if key.composite or not parsed.stem or self._words.names_own_table(parsed.stem, entry):
-                return bool(key.composite) or key.likely >= 0.7 or key.generic
-            # `customer_type_id` of `customer_demographics`: named after nothing else that is there.
-            shared = len(self._words.by_key_name.get(column.name.lower(), ())) > 1
-            foreign = self._words.ends_in_other_table(parsed.stem, entry)
-            own = key is entry.keys[0] and key.likely >= 0.9 and (not shared or key.declared)
-            return own and not foreign
-        return False
+        key = next((k for k in entry.keys if k.column.name == column.name), None)
+        if key is None:
+            return False
+        strength = self._words.home_strength(entry, key)
+        if strength == 3 or key.composite or not parsed.stem:
+            return key.generic or bool(key.composite) or bool(parsed.key_word) or key.likely >= 0.7
+        if self._words.names_own_table(parsed.stem, entry) and key.likely >= 0.7:
+            return True
+        # `customer_type_id` of `customer_demographics`: named after nothing else that is there.
+        sharing = [(e, k) for e, k in self._words.by_key_name.get(column.name.lower(), ()) if e is not entry]
+        if any(self._words.home_strength(e, k) > strength for e, k in sharing):
+            return False
+        own = key is entry.keys[0] and key.likely >= 0.9 and (not sharing or key.declared or key.proven)
+        return own and not self._words.ends_in_other_table(parsed.stem, entry)
 
     def polymorphic_type(self, table: Table, column: Column) -> Column | None:
         """The sibling `x_type` of `x_id`, where one is."""
@@ -263,8 +266,12 @@ class NameMatcher:
             home = self._words.home_strength(target, key) >= 2
             score = (0.98 if home else 0.9 if len(owners) == 1 else 0.5) * key.likely
             if key.composite and not all(part in ask.source.parsed for part in key.composite):
-                score *= 0.3
-            if not home and not key.declared and self._words.names_other_table(key.stem, target):
+                score *= 0.05
+            if (
+                not home
+                and not (key.declared or key.proven)
+                and self._words.names_other_table(key.stem, target)
+            ):
                 score *= 0.25
             why = f"{ask.column.name} is also the key of {target.table.name}"
             yield NameMatch(target.table.name, key.column.name, score, why)

@@ -187,10 +187,11 @@ CONTAINERS = stem_set(
 """Words that add nothing to what a table's name begins with: `gpx_files`, `order_header`."""
 
 ADJECTIVES = stem_set(
-    """actual alternate alternative away backup billing canonical closing current default destination direct end
-    ending expected final first from home initial invoice invoicing last latest local main major minor new
-    next old opening origin original other parent preferred prev previous primary prior root second secondary
-    shipping source start starting target third to top ultimate visiting winner winning"""
+    """active actual alternate alternative assigned away backup billing canonical closing current default
+    destination direct end ending expected featured final first from head home initial invoice invoicing last
+    latest local main major minor new next old opening origin original other parent pending pinned preferred
+    prev previous primary prior root second secondary shipping source start starting target third to top
+    ultimate visiting winner winning"""
 )
 """Words before a noun that only say which one of several: `default_status` is a status."""
 

@@ -151,6 +151,7 @@ def _options(
             exponent += gain
             reasons += said
         options.append(_Option(match, math.exp(min(exponent, 40.0)), found, reasons))
+    _prefer_smallest(column.name, options)
     # Many weak likenesses are no more than one: they must not outvote the one strong name.
     weak = sum(option.weight for option in options if option.weight < 1)
     total = 1.0 + min(weak, 0.5) + sum(option.weight for option in options if option.weight >= 1)
@@ -158,6 +159,30 @@ def _options(
         option.probability = option.weight / max(total, 1.0 + option.weight)
     options.sort(key=lambda o: (-o.probability, o.match.table))
     return options
+
+
+def _prefer_smallest(column: str, options: list[_Option]) -> None:
+    """Of several tables that share the key's name and hold all values, the one with the fewest rows is nearest.
+
+    An employee is a person is a party: what refers to employees is found in all three.
+    """
+    holding = [
+        o
+        for o in options
+        if o.match.key.lower() == column.lower()
+        and o.evidence
+        and o.evidence.sampled
+        and o.evidence.share >= 0.98
+    ]
+    if len(holding) < 2:
+        return
+    fewest = min(o.evidence.target_rows for o in holding if o.evidence)
+    for option in holding:
+        assert option.evidence is not None
+        nearest = option.evidence.target_rows == fewest
+        option.weight *= math.exp(2.0 if nearest else -2.0)
+        if nearest:
+            option.reasons.append(f"nearest: of {len(holding)} tables with this key it has the fewest rows")
 
 
 def _settle(
@@ -261,8 +286,11 @@ def weigh(found: PairEvidence) -> tuple[float, list[str]]:
         elif 0.7 <= found.reach <= 1.0:
             gain += 0.7
             said.append("they spread over all the keys")
-    if not found.target_unique:
+    if chance >= 0.5 and found.share < 0.97 and found.sampled >= 20:
+        # Among serial numbers strays are what chance leaves, not what a reference loses.
         gain -= 1.5
+    if not found.target_unique:
+        gain -= 4.0
         said.append("the target's column is not unique")
     if found.scope_checked >= 5:
         share = found.scope_agreed / found.scope_checked
