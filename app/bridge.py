@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from app.log_lines import LogLine, line_of
+from app.log_lines import LogLine, join, line_of
 from app.messages import (
     ConnectionMoved,
     JobEnded,
@@ -303,7 +303,7 @@ class Bridge:
             for event in found:
                 self._seq = max(self._seq, event.seq)
                 if (line := line_of(event)) is not None:
-                    self.log.append(line)
+                    join(self.log, line)
                     self.log_version += 1
             if len(found) < EVENTS_PER_POLL:
                 return

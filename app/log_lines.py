@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import MutableSequence
+from dataclasses import dataclass, replace
 
 from app.formatting import count, duration, plural
 from ingestion import events
@@ -17,10 +18,26 @@ class LogLine:
     level: str
     table: str
     text: str
+    kind: str = ""
+    """Lines of the same table and kind that come close together are one problem."""
+    times: int = 1
 
     @property
     def key(self) -> str:
         return str(self.seq)
+
+    @property
+    def shown(self) -> str:
+        """The text, with how often where it stands for several."""
+        return (
+            self.text if self.times == 1 else f"{self.times:,} times {self.kind}; the last one: {self.text}"
+        )
+
+
+NEAR_S = 60.0
+"""Failures of one kind that come within this time of each other share a line."""
+LOOK_BACK = 8
+"""Tables are read side by side: the line to join may be a few lines up."""
 
 
 def line_of(event: events.Event) -> LogLine | None:
@@ -29,7 +46,20 @@ def line_of(event: events.Event) -> LogLine | None:
     if told is None:
         return None
     level, text = told
-    return LogLine(event.seq, event.time, level, getattr(event, "table", ""), text)
+    failed = isinstance(event, events.RecordFailed | events.FileFinished)
+    kind = event.cause if failed else ""  # type: ignore[attr-defined]
+    return LogLine(event.seq, event.time, level, getattr(event, "table", ""), text, kind)
+
+
+def join(log: MutableSequence[LogLine], line: LogLine) -> None:
+    """Add a line, or count it in the one it repeats: thousands of equal failures must not bury the rest."""
+    if line.kind:
+        for index in range(len(log) - 1, max(-1, len(log) - 1 - LOOK_BACK), -1):
+            near = log[index]
+            if (near.table, near.kind) == (line.table, line.kind) and line.time - near.time < NEAR_S:
+                log[index] = replace(line, seq=near.seq, times=near.times + 1)
+                return
+    log.append(line)
 
 
 def _told(event: events.Event) -> tuple[str, str] | None:
@@ -43,7 +73,7 @@ def _told(event: events.Event) -> tuple[str, str] | None:
         case events.RecordFailed():
             return "error", f"{event.key or '(no key)'}: {event.cause} at {event.stage}: {event.message}"
         case events.FileFinished() if event.status == "failed":
-            return "error", f"{event.key}: file {event.filename}: {event.cause or 'failed'}"
+            return "error", f"{event.key}: {event.filename or 'a file'}: {event.cause or 'failed'}"
         case events.TableFinished():
             c = event.counts
             level = {"completed": "info", "skipped": "info", "partial": "warning"}.get(event.status, "error")

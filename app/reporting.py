@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app import formatting
+from ingestion import job_reports
 
 if TYPE_CHECKING:
     from ingestion.events import Counts
@@ -51,26 +51,7 @@ def job_markdown(report: JobReport) -> str:
 
 def job_json(report: JobReport) -> str:
     """The members that `--json` promises for a job."""
-
-    def figures(counts: Counts) -> dict[str, int]:
-        return {name: getattr(counts, name) for name in _COUNTS}
-
-    files = report.files
-    body: dict[str, Any] = {
-        "job_id": report.job_id,
-        "status": report.status,
-        "kind": report.kind,
-        "seconds": round(report.seconds, 3),
-        "tables": [{"table": t.table, **figures(t.counts)} for t in report.tables],
-        "totals": figures(report.counts),
-        "files": {
-            "found": files.found,
-            "downloaded": files.downloaded,
-            "failed": files.failed,
-            "skipped": files.skipped,
-        },
-    }
-    return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(job_reports.to_json(report), indent=2, ensure_ascii=False) + "\n"
 
 
 _CHECKED = ("source", "indexed", "failed", "skipped", "pending", "missing", "extra", "different")
@@ -100,9 +81,6 @@ def verify_markdown(report: VerifyReport) -> str:
 
 def verify_json(report: VerifyReport) -> str:
     """The members that `--json` promises for a verification."""
-    body = {
-        "equal": report.equal,
-        "deep": report.deep,
-        "tables": [asdict(table) for table in report.tables],
-    }
-    return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    from app.commands.verify import to_json
+
+    return json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n"

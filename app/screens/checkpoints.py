@@ -44,7 +44,7 @@ class CheckpointsScreen(BaseScreen):
             yield RowList["Checkpoint"](
                 (
                     ListColumn("state", "State", 13),
-                    ListColumn("name", "Table", flex=3, minimum=16, maximum=40),
+                    ListColumn("name", "Table", flex=3, minimum=22, maximum=40),
                     ListColumn("mark", "Complete up to", 20),
                     ListColumn("fresh", "Fresh", 9, right=True),
                     ListColumn("processed", "Rows", 10, right=True, drop=2),
@@ -59,7 +59,7 @@ class CheckpointsScreen(BaseScreen):
             )
 
     def on_mount(self) -> None:
-        self._list.focus()
+        self.set_focus(self._list)
         self.do_reload()
 
     @property
@@ -136,7 +136,7 @@ class CheckpointsScreen(BaseScreen):
 
     @on(FilterLine.Left)
     def _filter_left(self) -> None:
-        self._list.focus()
+        self.set_focus(self._list)
 
     @on(RowList.Opened)
     def _opened(self) -> None:
@@ -152,7 +152,7 @@ class CheckpointsScreen(BaseScreen):
         return f"{name}: {action.question}", f"Clear {name}", name
 
     def do_filter(self) -> None:
-        self.query_one("#filter", FilterLine).focus()
+        self.set_focus(self.query_one("#filter"))
 
     def do_open(self) -> None:
         if (item := self._list.current) is not None:

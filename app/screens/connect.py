@@ -54,7 +54,7 @@ class ConnectScreen(BaseScreen):
     def on_mount(self) -> None:
         self._welcome()
         self._show()
-        self.query_one("#source").focus()
+        self.set_focus(self.query_one("#source"))
 
     def theme_moved(self) -> None:
         self._welcome()
@@ -117,13 +117,19 @@ class ConnectScreen(BaseScreen):
                       tone="good" if info.read_only else "bad"),
                 Field("rights", f"{bad} the role could write; our sessions cannot" if info.can_write
                       else f"{ok} the role cannot write", tone="muted"),
-                Field("transport", f"{ok} encrypted" if info.encrypted else f"{bad} not encrypted",
-                      tone="good" if info.encrypted else "warn"),
+                self._transport(info.host, info.encrypted),
                 Field("encoding", info.encoding),
                 *([Field("kind", "hot standby", tone="muted")] if info.in_recovery else []),
             ],
             keep=True,
         )  # fmt: skip
+
+    def _transport(self, host: str, encrypted: bool) -> Field:
+        if host.startswith(("/", "@")):
+            return Field("transport", f"{self.glyphs.ok} local socket", tone="good")
+        if encrypted:
+            return Field("transport", f"{self.glyphs.ok} encrypted", tone="good")
+        return Field("transport", f"{self.glyphs.warn} not encrypted", tone="warn")
 
     def _show_vespa(self, loaded: Loaded[Any], configured: bool) -> None:
         listing = self.query_one("#index", FieldList)
@@ -160,7 +166,7 @@ class ConnectScreen(BaseScreen):
         if not values["database"] and not self.bridge.service.where().configured:
             self.tell("Type the database's URL first, or press escape and b for the sandbox.",
                       severity="warning")  # fmt: skip
-            self.query_one("#database").focus()
+            self.set_focus(self.query_one("#database"))
             return
         service = self.bridge.service
         self.load(
@@ -178,13 +184,13 @@ class ConnectScreen(BaseScreen):
         self.bridge.test_connections()
         self.bridge.look_for_jobs()
         self.bridge.load_schema()
-        self.query_one("#source").focus()
+        self.set_focus(self.query_one("#source"))
 
     def do_edit(self) -> None:
-        self.query_one("#database").focus()
+        self.set_focus(self.query_one("#database"))
 
     def key_escape(self) -> None:
-        self.query_one("#source").focus()
+        self.set_focus(self.query_one("#source"))
 
     def do_test(self) -> None:
         if not self.bridge.service.where().configured:

@@ -58,7 +58,9 @@ def failure_cells(failure: Failure, column: str, glyphs: Glyphs, now: float) -> 
             return ("(no key)", "faint")
         return formatting.one_line(failure.key, unicode=unicode)
     if column == "message":
-        return (formatting.one_line(failure.message, unicode=unicode), "muted")
+        name = failure.detail.get("filename") if failure.detail else None
+        lead = [(f"{formatting.one_line(str(name), unicode=unicode)}  ", "")] if name else []
+        return [*lead, (formatting.one_line(failure.message, unicode=unicode), "muted")]
     if column == "attempts":
         return (str(failure.attempts), "warn" if failure.attempts > 1 else "faint")
     return (formatting.ago(failure.last_at, now, glyphs=glyphs).removesuffix(" ago"), "faint")
@@ -73,9 +75,13 @@ def times(failure: Failure) -> str:
 def error_lines(failure: Failure, width: int, glyphs: Glyphs) -> list[Ink]:
     """What happened, and what to do about it; three lines at most."""
     message = formatting.one_line(failure.message, unicode=glyphs.unicode)
-    lead = f"{glyphs.bad} {title(failure.cause)}: "
+    name = failure.detail.get("filename") if failure.detail else None
+    if name:
+        message = f"{formatting.one_line(str(name), unicode=glyphs.unicode)}: {message}"
+    warned = failure.kind == "warning"
+    lead = f"{glyphs.warn if warned else glyphs.bad} {title(failure.cause)}: "
     first = wrap(lead + message, width)
-    lines: list[Ink] = [[(lead, "bad"), (first[0].removeprefix(lead), "")]]
+    lines: list[Ink] = [[(lead, "warn" if warned else "bad"), (first[0].removeprefix(lead), "")]]
     if len(first) > 1:
         lines.append(("  " + " ".join(first[1:]), ""))
     if failure.status != "open":

@@ -104,7 +104,7 @@ class FailuresScreen(BaseScreen):
         self.title_panel("#row-panel", "Source row")
         self.title_panel("#document-panel", "Document")
         self.query_one("#error").styles.height = 3
-        self._cluster_list.focus()
+        self.set_focus(self._cluster_list)
         self.do_reload()
 
     @property
@@ -266,7 +266,7 @@ class FailuresScreen(BaseScreen):
 
     @on(FilterLine.Left)
     def _filter_left(self) -> None:
-        self._cluster_list.focus()
+        self.set_focus(self._cluster_list)
 
     # -- one failure -------------------------------------------------------------------------------------------
 
@@ -341,23 +341,23 @@ class FailuresScreen(BaseScreen):
         return super().question_of(action)
 
     def do_filter(self) -> None:
-        self.query_one("#filter", FilterLine).focus()
+        self.set_focus(self.query_one("#filter"))
 
     def do_open(self) -> None:
         if self.focused is self._cluster_list:
-            self._item_list.focus()
+            self.set_focus(self._item_list)
         elif self.focused is self._item_list:
-            self.query_one("#row").focus()
+            self.set_focus(self.query_one("#row"))
         elif self.focused is self.query_one("#row"):
-            self.query_one("#document").focus()
+            self.set_focus(self.query_one("#document"))
 
     def do_back(self) -> None:
         if self.focused in {self.query_one("#row"), self.query_one("#document")}:
-            self._item_list.focus()
+            self.set_focus(self._item_list)
         elif self.focused is self._item_list and self._item_list.marks:
             self._item_list.clear_marks()
         elif self.focused is self._item_list:
-            self._cluster_list.focus()
+            self.set_focus(self._cluster_list)
         elif self._job_id is not None or self.query_one("#filter", FilterLine).value:
             self._job_id = None
             self.query_one("#filter", FilterLine).value = ""

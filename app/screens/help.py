@@ -37,7 +37,7 @@ class HelpScreen(BaseScreen):
             yield RowList[HelpRow](HELP_COLUMNS, help_cells, lambda row: row.id, id="keys")
 
     def on_mount(self) -> None:
-        self.query_one("#keys").focus()
+        self.set_focus(self.query_one("#keys"))
         self._show()
 
     def theme_moved(self) -> None:
@@ -76,7 +76,7 @@ class HelpScreen(BaseScreen):
 
     @on(FilterLine.Left)
     def _left(self) -> None:
-        self.query_one("#keys").focus()
+        self.set_focus(self.query_one("#keys"))
 
     def do_filter(self) -> None:
-        self.query_one("#filter", FilterLine).focus()
+        self.set_focus(self.query_one("#filter"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -73,7 +74,7 @@ class JobsScreen(BaseScreen):
             )
 
     def on_mount(self) -> None:
-        self._list.focus()
+        self.set_focus(self._list)
         self.do_reload()
 
     @property
@@ -122,8 +123,7 @@ class JobsScreen(BaseScreen):
             seconds = None if end is None else end - job.started_at
             return (formatting.duration(seconds, glyphs=glyphs), "")
         if column in {"read", "failed"}:
-            totals = (job.report or {}).get("totals") or {}
-            number = totals.get(column)
+            number = _total(job, column)
             if number is None:
                 return (glyphs.dash, "faint")
             return (formatting.count(number), "bad" if column == "failed" and number else "muted")
@@ -232,3 +232,13 @@ class JobsScreen(BaseScreen):
     def do_copy(self) -> None:
         if (job := self._list.current) is not None:
             self.tell(copy(self.app, job.id))
+
+
+def _total(job: Job, name: str) -> int | None:
+    """A sum over the tables of the job's stored report; None while there is none."""
+    report = job.report or {}
+    totals = report.get("totals")
+    if isinstance(totals, Mapping):
+        return int(totals.get(name, 0))
+    tables = report.get("tables")
+    return sum(int(t.get(name, 0)) for t in tables) if tables else None

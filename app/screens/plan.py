@@ -52,11 +52,11 @@ class PlanScreen(BaseScreen):
                 tables = RowList["Table"](
                     (
                         ListColumn("take", "", 3),
-                        ListColumn("name", "Table", flex=3, minimum=14),
+                        ListColumn("name", "Table", flex=3, minimum=24),
                         ListColumn("rows", "Rows", 9, right=True),
                         ListColumn("size", "Size", 9, right=True, drop=3),
-                        ListColumn("key", "Key", flex=1, minimum=8, maximum=24, drop=4),
-                        ListColumn("fresh", "Changes by", flex=1, minimum=10, maximum=16, drop=5),
+                        ListColumn("key", "Key", flex=1, minimum=6, maximum=20, drop=4),
+                        ListColumn("fresh", "Changes by", 14, drop=5),
                         ListColumn("files", "Files", 5, right=True, drop=2),
                     ),
                     self._cells,
@@ -75,7 +75,7 @@ class PlanScreen(BaseScreen):
                     yield InkLines(self._rule_lines, id="rules")
 
     def on_mount(self) -> None:
-        self._list.focus()
+        self.set_focus(self._list)
         self._show()
 
     @property
@@ -213,8 +213,8 @@ class PlanScreen(BaseScreen):
         for source, column, target in estimate.dangling:
             groups.setdefault(target, []).append(f"{source}.{column}")
         for target, columns in sorted(groups.items(), key=lambda g: -len(g[1])):
-            lost = formatting.plural(len(columns), "reference leads", "references lead")
-            fields.append(Field(f"{self.glyphs.warn} {target} is left out: {lost} nowhere", heading=True))
+            lost = formatting.plural(len(columns), "reference")
+            fields.append(Field(f"{self.glyphs.warn} {target} is left out", note=lost, heading=True))
             fields += [Field("", name, tone="muted") for name in columns]
         listing.set_fields(fields, keep=True)
 
@@ -253,7 +253,7 @@ class PlanScreen(BaseScreen):
 
     @on(FilterLine.Left)
     def _filter_left(self) -> None:
-        self._list.focus()
+        self.set_focus(self._list)
 
     @on(RowList.CellPressed)
     def _pressed(self) -> None:
@@ -267,7 +267,7 @@ class PlanScreen(BaseScreen):
     # -- actions -------------------------------------------------------------------------------------------------
 
     def do_filter(self) -> None:
-        self.query_one("#filter", FilterLine).focus()
+        self.set_focus(self.query_one("#filter"))
 
     def do_toggle(self) -> None:
         chosen = [table.name for table in self._list.marked_items()]

@@ -55,6 +55,7 @@ class RunScreen(BaseScreen):
                 parts.BOARD_COLUMNS,
                 lambda table, column, width: parts.board_cells(table, column, width, self.glyphs),
                 lambda table: table.table,
+                live=True,
                 id="board",
             )
         with Vertical(classes="panel", id="log-panel"):
@@ -77,7 +78,7 @@ class RunScreen(BaseScreen):
         self._sort = self.ingest_app.ui_state.text("run.sort", "matters")
         if self._sort not in parts.SORTS:
             self._sort = "matters"
-        self._board.focus()
+        self.set_focus(self._board)
         self._show()
 
     @property
@@ -195,7 +196,7 @@ class RunScreen(BaseScreen):
         if column == "table":
             return (formatting.one_line(line.table, unicode=glyphs.unicode), "muted")
         tone = "" if line.level == "error" else "warn" if line.level == "warning" else "muted"
-        return (formatting.one_line(line.text, unicode=glyphs.unicode), tone)
+        return (formatting.one_line(line.shown, unicode=glyphs.unicode), tone)
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class RunScreen(BaseScreen):
     def _filter_left(self) -> None:
         line = self.query_one("#filter", FilterLine)
         line.display = bool(line.value)
-        self._board.focus()
+        self.set_focus(self._board)
 
     @on(RowList.Opened, "#board")
     def _opened(self) -> None:
@@ -218,7 +219,7 @@ class RunScreen(BaseScreen):
         from app.modals.reading import Reading
 
         if (line := self._lines.current) is not None:
-            self.app.push_screen(Reading(f"{formatting.clock(line.time)}  {line.table}", line.text))
+            self.app.push_screen(Reading(f"{formatting.clock(line.time)}  {line.table}", line.shown))
 
     @on(RowList.Highlighted, "#board")
     def _moved(self) -> None:
@@ -284,7 +285,7 @@ class RunScreen(BaseScreen):
     def do_filter(self) -> None:
         line = self.query_one("#filter", FilterLine)
         line.display = True
-        line.focus()
+        self.set_focus(line)
 
     def do_log_level(self) -> None:
         self._level = (self._level + 1) % len(LEVELS)

@@ -16,9 +16,9 @@ SORTS = ("matters", "name", "failures", "rate")
 
 BOARD_COLUMNS = (
     ListColumn("state", "State", 11),
-    ListColumn("name", "Table", flex=2, minimum=16, maximum=44),
+    ListColumn("name", "Table", flex=3, minimum=16, maximum=44),
     ListColumn("bar", "", flex=1, minimum=6, maximum=40),
-    ListColumn("share", "%", 4, right=True, drop=6),
+    ListColumn("share", "%", 4, right=True, drop=8),
     ListColumn("done", "Done / total", flex=1, minimum=13, maximum=19, right=True),
     ListColumn("rate", "Rate", 8, right=True, drop=2),
     ListColumn("eta", "Left", 7, right=True, drop=3),

@@ -94,7 +94,7 @@ class SchemaScreen(BaseScreen):
                     yield FieldList(id="facts")
 
     def on_mount(self) -> None:
-        self._tables.focus()
+        self.set_focus(self._tables)
         self._show_schema()
 
     # -- what there is --------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ class SchemaScreen(BaseScreen):
     def _tab_chosen(self, event: TabStrip.Chosen) -> None:
         self.query_one(ContentSwitcher).current = event.key
         if self.focused is not None and self.focused is not self._tables:
-            self.query_one(f"#{event.key}").focus()
+            self.set_focus(self.query_one(f"#{event.key}"))
         self._show_samples()
         self.refresh_bars()
 
@@ -347,7 +347,7 @@ class SchemaScreen(BaseScreen):
 
     @on(FilterLine.Left)
     def _filter_left(self) -> None:
-        self._tables.focus()
+        self.set_focus(self._tables)
 
     @on(RowList.Opened)
     def _opened(self) -> None:
@@ -375,7 +375,7 @@ class SchemaScreen(BaseScreen):
     # -- actions ---------------------------------------------------------------------------------------------------
 
     def do_filter(self) -> None:
-        self.query_one("#filter", FilterLine).focus()
+        self.set_focus(self.query_one("#filter"))
 
     def do_open(self) -> None:
         if self.focused is self._relations and (link := self._relations.current) is not None:
@@ -390,7 +390,7 @@ class SchemaScreen(BaseScreen):
             self._folded ^= {node.group}
             self._show_schema()
         elif node is not None:
-            self.query_one(f"#{self._tabs.chosen}").focus()
+            self.set_focus(self.query_one(f"#{self._tabs.chosen}"))
 
     def do_back(self) -> None:
         self._follow(self._history.pop())

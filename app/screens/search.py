@@ -60,7 +60,7 @@ class SearchScreen(BaseScreen):
                 yield InkLines(self._filter_line, id="filters")
                 yield RowList["Hit"](
                     (
-                        ListColumn("table", "Table", flex=1, minimum=10, maximum=24),
+                        ListColumn("table", "Table", flex=2, minimum=10, maximum=28),
                         ListColumn("text", "Record", flex=3, minimum=14),
                         ListColumn("score", "Score", 6, right=True, drop=2),
                     ),
@@ -89,7 +89,7 @@ class SearchScreen(BaseScreen):
         self.title_panel("#links-panel", "Relations and files")
         self._hit_list.set_items((), notice=self._notice)
         self.query_one("#record", FieldList).set_notice(Notice(""))
-        self.query_one("#query").focus()
+        self.set_focus(self.query_one("#query"))
 
     @property
     def _hit_list(self) -> RowList[Hit]:
@@ -118,7 +118,7 @@ class SearchScreen(BaseScreen):
 
     @on(FilterLine.Left, "#query")
     def _query_left(self) -> None:
-        self._hit_list.focus()
+        self.set_focus(self._hit_list)
 
     @on(Input.Submitted, "#query")
     def _submitted(self, event: Input.Submitted) -> None:
@@ -246,11 +246,11 @@ class SearchScreen(BaseScreen):
         self.perform("search.open")
 
     def do_query(self) -> None:
-        self.query_one("#query").focus()
+        self.set_focus(self.query_one("#query"))
 
     def do_open(self) -> None:
         if self.focused is self._hit_list:
-            self._link_list.focus() if self._link_list.items else self.query_one("#record").focus()
+            self.set_focus(self._link_list if self._link_list.items else self.query_one("#record"))
         elif self.focused is self._link_list and (link := self._link_list.current) is not None:
             if not link.exists:
                 self.tell("The index has no such record.", severity="warning")

@@ -53,7 +53,7 @@ class VerifyScreen(BaseScreen):
 
     def on_mount(self) -> None:
         self.title_panel("#verdict-panel", "Verify", "source against index")
-        self._list.focus()
+        self.set_focus(self._list)
         if self.bridge.verification.value is None and not self.bridge.verification.loading:
             self.bridge.verify()
         self._show()

@@ -47,7 +47,7 @@ def crop(text: str, width: int, ellipsis: str) -> str:
         return text
     if width <= 1:
         return ellipsis[:width]
-    return set_cell_size(text, width - 1).rstrip() + ellipsis
+    return set_cell_size(text, width - 1).rstrip().rstrip(ellipsis) + ellipsis
 
 
 def fit(ink: Ink, width: int, *, right: bool = False, ellipsis: str = "…") -> list[Run]:

@@ -149,6 +149,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         markable: bool = False,
         header: bool = True,
         follow: bool = False,
+        live: bool = False,
         dim: Callable[[T], bool] | None = None,
         id: str | None = None,
         classes: str | None = None,
@@ -156,7 +157,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         super().__init__(id=id, classes=classes)
         self.columns = tuple(columns)
         self._cells, self._key, self._dim = cells, key, dim
-        self._markable, self._header, self._follow = markable, header, follow
+        self._markable, self._header, self._follow, self._live = markable, header, follow, live
         self.items: Sequence[T] = ()
         self.marks: set[str] = set()
         self._base, self._ink = Style(), EMPTY
@@ -199,6 +200,8 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         index = min(self.cursor, max(0, len(items) - 1))
         if at_end:
             index = max(0, len(items) - 1)
+        elif self._live and index == 0:
+            pass  # whoever stands at the top of a moving list wants to see its top
         elif before is not None and not (index < len(items) and self._key(items[index]) == before):
             index = next((i for i, item in enumerate(items) if self._key(item) == before), index)
         self._resize_virtual()

@@ -89,7 +89,7 @@ class Driver:
         await self.pause()
 
     async def schema_loaded(self) -> None:
-        await self.until(lambda: self.bridge.schema.value is not None and not self.bridge.schema.loading)
+        await self.until(lambda: self.bridge.schema.value is not None and not self.bridge.schema.loading, 30)
 
     def find(self, selector: str, kind: type[W]) -> W:
         return self.app.screen.query_one(selector, kind)

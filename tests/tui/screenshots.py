@@ -30,7 +30,8 @@ Scene = Callable[[Driver], Awaitable[None]]
 
 
 async def connect(d: Driver) -> None:
-    await d.until(lambda: d.bridge.source.value is not None and d.bridge.vespa.value is not None)
+    await d.schema_loaded()
+    await d.until(lambda: d.bridge.source.value is not None and d.bridge.vespa.value is not None, 30)
 
 
 async def first_start(d: Driver) -> None:
@@ -89,10 +90,11 @@ async def run(d: Driver) -> None:
 
 async def running(d: Driver) -> None:
     await d.schema_loaded()
-    if isinstance(d.service, FakeService):
+    if not d.bridge.job_active:
         await d.bridge.start_job(request())
+    if isinstance(d.service, FakeService):
         d.service.step(60)
-    await d.until(lambda: d.bridge.view is not None and bool(d.bridge.view.tables))
+    await d.until(lambda: d.bridge.view is not None and (d.bridge.view.share or 0) > 0.35, 300)
     await asyncio.sleep(0.5)
     await d.settle()
 
@@ -107,7 +109,7 @@ async def finished(d: Driver) -> None:
     if isinstance(d.service, FakeService):
         await d.bridge.start_job(request())
         d.service.step(400)
-    await d.until(lambda: d.bridge.view is not None and d.bridge.view.finished)
+    await d.until(lambda: d.bridge.view is not None and d.bridge.view.finished, 600)
     await d.settle()
 
 
