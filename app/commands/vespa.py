@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.cli import Invocation
 from app.exit_codes import ExitCode
+from ingestion import errors
+
+CLOUD_DOMAIN = ".vespa-app.cloud"
+_CLOUD_STEPS = (
+    "Run `procore-ingest vespa package --output app`, `vespa config set target cloud`, "
+    "`vespa config set application TENANT.APPLICATION`, `vespa auth login`, `vespa auth cert app`, "
+    "then `vespa deploy --wait 600 app`."
+)
 
 
 async def run(inv: Invocation) -> ExitCode:
@@ -30,43 +39,63 @@ async def _package(inv: Invocation) -> ExitCode:
 
 
 async def _deploy(inv: Invocation) -> ExitCode:
+    from ingestion.inspecting import needed_fields
     from ingestion.vespa import client, deploying, package
 
     out, settings = inv.out, inv.settings
     host = urlsplit(settings.vespa_url).hostname or "localhost"
-    config_server = inv.args.config_server or f"http://{host}:19071"
-    out.say(f"deploying to {config_server}")
-    message = await deploying.deploy(config_server, package.zip_bytes())
-    out.say(message)
+    if host.endswith(CLOUD_DOMAIN) and not inv.args.config_server:
+        raise errors.SettingsError(
+            "Vespa Cloud takes application packages from its own command line only", hint=_CLOUD_STEPS
+        )
     vespa = client.build(
         settings.vespa_url,
         cert=settings.vespa_cert or None,
         key=settings.vespa_key or None,
         token=settings.vespa_token or None,
     )
+    config_server = inv.args.config_server or f"http://{f'[{host}]' if ':' in host else host}:19071"
+    out.say(f"deploying to {config_server}")
+    done = await deploying.deploy(config_server, package.zip_bytes())
+    for line in (done.message, *(f"warning: {text}" for text in done.warnings), *done.actions):
+        out.say(line)
     async with client.VespaSession(vespa, namespace=settings.namespace) as session:
         await deploying.wait_until_serving(
-            session, on_wait=lambda waited: out.say(f"waiting until it serves ({waited:.0f} s)")
+            session,
+            needed=needed_fields(),
+            on_wait=lambda waited: out.say(f"waiting until it serves ({waited:.0f} s)"),
         )
     out.say(f"the application serves at {settings.vespa_url}")
     if out.as_json:
-        out.json({"vespa_url": settings.vespa_url, "package_version": package.PACKAGE_VERSION})
+        out.json(
+            {
+                "vespa_url": settings.vespa_url,
+                "package_version": package.PACKAGE_VERSION,
+                "warnings": done.warnings,
+                "actions": done.actions,
+            }
+        )
     return ExitCode.DONE
 
 
 async def _serve(inv: Invocation) -> ExitCode:
-    from ingestion.sandbox.vespa_endpoint import process
-
-    data = Path(inv.args.data).expanduser() if inv.args.data else inv.settings.state_root / "vespa-endpoint"
-    endpoint = await asyncio.to_thread(process.start, data, inv.args.port)
-    inv.out.say(f"local Vespa endpoint at {endpoint.url} (for trying out; Ctrl-C stops it), data in {data}")
-    if inv.out.as_json:
-        inv.out.json({"vespa_url": endpoint.url, "data": data, "pid": endpoint.pid})
     try:
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
+        from ingestion.sandbox.vespa_endpoint.server import serve_until
+    except ModuleNotFoundError as error:
+        raise errors.SettingsError(
+            f"the local endpoint needs the package {error.name}, which is not installed",
+            hint="Install it with `pip install 'procore-ingest[sandbox]'`.",
+        ) from error
+    data = Path(inv.args.data).expanduser() if inv.args.data else inv.settings.state_root / "vespa-endpoint"
+
+    def ready(port: int) -> None:
+        url = f"http://127.0.0.1:{port}"
+        inv.out.say(f"local Vespa endpoint at {url} (for trying out; Ctrl-C stops it), data in {data}")
+        if inv.out.as_json:
+            inv.out.json({"vespa_url": url, "data": data, "pid": os.getpid()})
+
+    try:
+        await serve_until(inv.stop, data, "127.0.0.1", inv.args.port, ready=ready)
+    except asyncio.CancelledError:  # Ctrl-C is how this command ends
         inv.out.say("stopped")
-        return ExitCode.DONE
-    finally:
-        endpoint.stop()
     return ExitCode.DONE

@@ -1,14 +1,15 @@
 """Deploying the application package to a config server, and waiting until the application serves.
 
-Uses the deploy API's `prepareandactivate` (Vespa documentation, "Deploy API"), the same call that the `vespa`
-command line makes.
+Uses `prepareandactivate` of the deploy API (https://docs.vespa.ai/en/reference/api/deploy-v2.html).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,10 +20,23 @@ from ingestion.vespa.client import Answer, VespaSession, _json_object
 DEPLOY_TIMEOUT_S = 120.0
 SERVE_TIMEOUT_S = 300.0
 POLL_S = 1.0
+TELL_EVERY_S = 10.0
 
 
-async def deploy(config_url: str, package: bytes) -> str:
-    """Send the zipped package to the config server; its message.
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the config server said: its message, its warnings, and what must happen before all of it holds.
+
+    `actions` are sentences such as "refeed: Field 'x' changed: add attribute aspect".
+    """
+
+    message: str
+    warnings: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+
+
+async def deploy(config_url: str, package: bytes) -> Deployment:
+    """Send the zipped package to the config server, which validates and activates it.
 
     Raises errors.VespaUnavailable when no config server answers, errors.SchemaError when it refuses.
     """
@@ -50,29 +64,69 @@ async def deploy(config_url: str, package: bytes) -> str:
             f"the config server refused the application package ({answer.status}): {answer.message}",
             hint="The message names the cause; `vespa package --output DIR` writes the package to look at.",
         )
-    return answer.message
+    return Deployment(answer.message, tuple(_warnings(answer.body)), tuple(_actions(answer.body)))
+
+
+def _warnings(body: Mapping[str, Any]) -> Iterator[str]:
+    for entry in body.get("log") or ():
+        if isinstance(entry, dict) and entry.get("level") in ("WARNING", "ERROR", "SEVERE"):
+            yield " ".join(str(entry.get("message", "")).split())
+
+
+def _actions(body: Mapping[str, Any]) -> Iterator[str]:
+    found = body.get("configChangeActions") or {}
+    for kind in ("restart", "refeed", "reindex"):
+        for action in found.get(kind) or ():
+            yield from (f"{kind}: {' '.join(str(said).split())}" for said in action.get("messages") or [""])
 
 
 async def wait_until_serving(
     session: VespaSession,
     *,
+    needed: Mapping[str, list[str]],
     timeout_s: float = SERVE_TIMEOUT_S,
+    poll_s: float = POLL_S,
     on_wait: Callable[[float], None] | None = None,
 ) -> None:
-    """Return once the application answers on its data plane; `on_wait` gets the seconds waited so far."""
-    started = time.monotonic()
+    """Return once the application answers on its data plane and knows every field of `needed`.
+
+    An application that was there before answers long before the new one is in place, so answering is not
+    enough. `on_wait` gets the seconds waited so far, every ten seconds. Raises errors.VespaUnavailable after
+    `timeout_s`, or at once when the data plane refuses the login.
+    """
+    started = told = time.monotonic()
     while True:
-        try:
-            if (await session.request("GET", "/ApplicationStatus")).status == 200:
-                return
-        except errors.VespaUnavailable:
-            pass
-        waited = time.monotonic() - started
-        if waited > timeout_s:
+        lacking = await _lacking(session, needed)
+        if not lacking:
+            return
+        now = time.monotonic()
+        if now - started > timeout_s:
             raise errors.VespaUnavailable(
-                f"the application was deployed but does not answer at {session.url} after {timeout_s:.0f} s",
+                f"the application was deployed but {lacking} at {session.url} after {timeout_s:.0f} s",
                 hint="Check the services on the Vespa nodes, or give the data plane's URL with --vespa-url.",
             )
-        if on_wait is not None:
-            on_wait(waited)
-        await asyncio.sleep(POLL_S)
+        if on_wait is not None and (told == started or now - told >= TELL_EVERY_S):
+            told = now
+            on_wait(now - started)
+        await asyncio.sleep(poll_s)
+
+
+async def _lacking(session: VespaSession, needed: Mapping[str, list[str]]) -> str:
+    """What is still missing, as the middle of a sentence; empty when the application serves."""
+    try:
+        answer = await session.exchange("GET", "/ApplicationStatus")
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return "does not answer"
+    if answer.status in (401, 403):
+        raise errors.VespaUnavailable(
+            f"the application was deployed, but its data plane at {session.url} refuses the login "
+            f"({answer.status}: {answer.message})",
+            hint="Check the certificate and key, or the token.",
+        )
+    if answer.status != 200:
+        return f"is not up ({answer.status})"
+    try:
+        missing = await session.missing_fields(needed)
+    except errors.VespaUnavailable:
+        return "is not ready"
+    return f"lacks {', '.join(missing[:5])}" if missing else ""

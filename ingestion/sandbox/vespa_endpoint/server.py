@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import ipaddress
 import os
 import signal
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -51,20 +53,59 @@ def check_host(host: str) -> None:
 
 def serve(data_dir: Path, host: str = "127.0.0.1", port: int = 0, port_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Port 0 takes a free one; `port_file` gets the port once ready."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve_until(stop, data_dir, host, port, ready=ready)
+
+    def ready(port: int) -> None:
+        if port_file is not None:
+            _write_atomically(port_file, str(port))
+
+    try:
+        asyncio.run(main())
+    finally:
+        if port_file is not None:
+            port_file.unlink(missing_ok=True)
+
+
+async def serve_until(
+    stop: asyncio.Event, data_dir: Path, host: str, port: int, *, ready: Callable[[int], None]
+) -> None:
+    """Serve on this loop until `stop` is set or the call is cancelled; `ready` gets the port once it answers.
+
+    Raises SettingsError for a host that is not loopback, StateError for a folder that another endpoint
+    serves, VespaUnavailable for a port that cannot be taken.
+    """
     check_host(host)
     host = "127.0.0.1" if host == "localhost" else host
-    asyncio.run(_serve(data_dir, host, port, port_file))
+    with contextlib.ExitStack() as held:
+        held.enter_context(_lock_folder(data_dir))
+        reserved = held.enter_context(reserve_port(host, port))
+        port = reserved.getsockname()[1]
+        store = Store(data_dir)
+        held.callback(store.close)
+        executor = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        held.callback(executor.shutdown, wait=False, cancel_futures=True)
+        app = HttpApp(DocumentApi(store, Writer(store), executor), SearchApi(store, executor))
+        server = _server(app, host, port)
+        task = asyncio.create_task(server.serve(), name="granian")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            if await _listening(host, port, task):
+                ready(port)
+            await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            await _end(server, task)
+        if not stop.is_set():
+            raise errors.VespaUnavailable("the local Vespa endpoint ended unasked", hint="Start it again.")
 
 
-async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -> None:
-    folder_lock = _lock_folder(data_dir)
-    reserved = reserve_port(host, port)
-    port = reserved.getsockname()[1]
-    store = Store(data_dir)
-    executor = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
-    writer = Writer(store)
-    app = HttpApp(DocumentApi(store, writer, executor), SearchApi(store, executor))
-    server: Any = Server(  # untyped
+def _server(app: HttpApp, host: str, port: int) -> Any:
+    return Server(  # untyped
         app,
         address=host,
         port=port,
@@ -77,32 +118,20 @@ async def _serve(data_dir: Path, host: str, port: int, port_file: Path | None) -
         http2_settings=HTTP2Settings(max_concurrent_streams=_MAX_STREAMS),
         log_enabled=False,
     )
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(server.serve(), name="granian")
 
-    def stop() -> None:
+
+async def _end(server: Any, task: asyncio.Task[None]) -> None:
+    """Stop granian. It waits for open connections, and clients keep theirs; what was acknowledged is safe."""
+    if not task.done():
         server.stop()
-        # granian waits for open connections, and clients keep theirs; whatever was acknowledged is safe.
-        loop.call_later(_GRACE_S, task.cancel)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await _wait_until_listening(host, port, task)
-            if port_file is not None:
-                _write_atomically(port_file, str(port))
-            await task
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        store.close()
-        reserved.close()
-        folder_lock.close()
-        if port_file is not None:
-            port_file.unlink(missing_ok=True)
+        await asyncio.wait((task,), timeout=_GRACE_S)
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
-async def _wait_until_listening(host: str, port: int, task: asyncio.Task[None]) -> None:
+async def _listening(host: str, port: int, task: asyncio.Task[None]) -> bool:
+    """True once the port answers, False when the server ended before."""
     while not task.done():
         try:
             _, stream = await asyncio.open_connection(host, port)
@@ -110,17 +139,30 @@ async def _wait_until_listening(host: str, port: int, task: asyncio.Task[None]) 
             await asyncio.sleep(_READY_POLL_S)
             continue
         stream.close()
-        return
-    await task
+        return True
+    return False
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
     """Take `port` (0: a free one) for as long as the returned socket is open.
 
-    granian shares its port with whoever asks for that; two endpoints on one port would then each get
-    half of the requests. So the port must first be free for one that does not share. Raises OSError.
+        granian shares its port with whoever asks for that; two endpoints on one port would then each get
+    half of the requests. So the port must first be free for one that does not share. Raises
+        VespaUnavailable with the reason.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return _reserve(family, host, port)
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        reason = f"port {port} is in use" if in_use else error.strerror or str(error)
+        raise errors.VespaUnavailable(
+            f"the local Vespa endpoint cannot listen on {host}:{port}: {reason}",
+            hint="Stop what listens there, or choose another port with --port.",
+        ) from None
+
+
+def _reserve(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from ingestion import errors
 from ingestion.sandbox.vespa_endpoint import selection
 from ingestion.sandbox.vespa_endpoint.operations import (
     APPLIED,
@@ -150,8 +151,9 @@ class Store:
     def _prepare(self) -> None:
         version = self._conn.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, FORMAT_VERSION):
-            raise Refused(
-                f"{self.path} was written by another version (format {version}); use a new folder", 500
+            raise errors.StateError(
+                f"{self.path} was written by another version (format {version}, this one writes {FORMAT_VERSION})",
+                hint="Use a new folder, and feed again.",
             )
         for statement in all_ddl():
             self._conn.execute(statement)

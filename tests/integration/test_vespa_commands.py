@@ -1,0 +1,203 @@
+"""`procore-ingest vespa deploy` and `serve`: a package sent and waited for, an endpoint in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from app import cli
+from app.exit_codes import ExitCode
+from ingestion import errors
+from ingestion.inspecting import needed_fields
+from ingestion.vespa import client, deploying, package
+
+# The example of https://docs.vespa.ai/en/reference/api/deploy-v2.html, with one action.
+ACTIVATED = {
+    "log": [
+        {"time": 1619448107299, "level": "WARNING", "message": "Host named 'x' may not\nreceive any config."},
+        {"time": 1619448107300, "level": "INFO", "message": "not told"},
+    ],
+    "tenant": "default",
+    "session-id": "3",
+    "url": "http://localhost:19071/application/v2/tenant/default/application/default/environment/prod",
+    "message": "Session 3 for tenant 'default' prepared and activated.",
+    "configChangeActions": {
+        "restart": [],
+        "refeed": [{"name": "x", "messages": ["Document type 'procore_record': Field 'doc_id' changed"]}],
+        "reindex": [],
+    },
+}
+REFUSED = {"error-code": "INVALID_APPLICATION_PACKAGE", "message": "Invalid application:\n no field 'x'"}
+
+
+class ConfigServer:
+    """Takes packages as a config server does, and may refuse them."""
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, ACTIVATED
+        self.packages: list[bytes] = []
+        self.type = ""
+
+    async def activate(self, request: web.Request) -> web.Response:
+        self.packages.append(await request.read())
+        self.type = request.content_type
+        return web.json_response(self.body, status=self.status)
+
+
+class DataPlane:
+    """An application that comes up: each status is answered once, the last one for ever."""
+
+    def __init__(self, *, status: list[int], visit: list[int]) -> None:
+        self.left, self.asked = {"status": status, "visit": visit}, 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        left = self.left["visit" if request.path.startswith("/document/") else "status"]
+        return web.json_response({}, status=left.pop(0) if len(left) > 1 else left[0])
+
+
+@pytest.fixture
+async def config_server() -> AsyncIterator[tuple[ConfigServer, str]]:
+    state = ConfigServer()
+    app = web.Application(client_max_size=2**24)
+    app.router.add_post("/application/v2/tenant/default/prepareandactivate", state.activate)
+    async with TestServer(app) as server:
+        yield state, str(server.make_url("")).rstrip("/")
+
+
+async def run(*argv: str) -> int:
+    """The command line in a thread, so that our servers can answer it."""
+    return await asyncio.to_thread(cli.run, list(argv))
+
+
+async def test_deploy_sends_the_package_and_returns_once_it_serves(
+    config_server: tuple[ConfigServer, str], vespa_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, url = config_server
+    code = await run("vespa", "deploy", "--config-server", url, "--vespa-url", vespa_url, "--json")
+    shown = capsys.readouterr()
+    assert code == ExitCode.DONE, shown.err
+    assert state.type == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(state.packages[0])) as archive:
+        assert {name: archive.read(name).decode() for name in archive.namelist()} == package.files()
+    told = json.loads(shown.out)
+    assert told["package_version"] == package.PACKAGE_VERSION
+    assert told["warnings"] == ["Host named 'x' may not receive any config."]
+    assert told["actions"] == ["refeed: Document type 'procore_record': Field 'doc_id' changed"]
+    assert "prepared and activated" in shown.err
+    assert f"serves at {vespa_url}" in shown.err
+
+
+async def test_deploy_names_what_the_config_server_refuses(
+    config_server: tuple[ConfigServer, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, url = config_server
+    state.status, state.body = 400, dict[str, Any](REFUSED)
+    assert await run("vespa", "deploy", "--config-server", url) == ExitCode.USAGE
+    shown = capsys.readouterr().err
+    assert "refused the application package (400): Invalid application: no field 'x'" in shown
+    assert "vespa package --output" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["--config-server", "http://127.0.0.1:1"], ExitCode.VESPA, "no Vespa config server answers"),
+        (["--config-server", "localhost:19071"], ExitCode.USAGE, "is not an http or https address"),
+        (["--vespa-url", "https://a.b.z.vespa-app.cloud"], ExitCode.USAGE, "vespa deploy --wait 600 app"),
+    ],
+)
+async def test_deploy_says_where_it_cannot_and_what_to_do(
+    argv: list[str], code: ExitCode, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await run("vespa", "deploy", *argv) == code
+    assert said in capsys.readouterr().err
+
+
+async def wait_for(plane: DataPlane, **options: Any) -> list[float]:
+    waits: list[float] = []
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", plane.answer)
+    async with (
+        TestServer(app) as server,
+        client.VespaSession(client.build(str(server.make_url("")))) as session,
+    ):
+        await deploying.wait_until_serving(
+            session, needed=needed_fields(), poll_s=0.001, on_wait=waits.append, **options
+        )
+    return waits
+
+
+async def test_an_older_application_that_answers_is_not_taken_for_the_new_one() -> None:
+    plane = DataPlane(status=[503, 200], visit=[503, 400, 200])
+    assert len(await wait_for(plane)) == 1  # told once, and then every ten seconds
+    assert plane.asked > 6
+
+
+@pytest.mark.parametrize(
+    ("status", "visit", "said"),
+    [
+        (503, 503, r"is not up \(503\)"),
+        (200, 400, "lacks procore_record, procore_file, procore_schema"),
+        (403, 200, "refuses the login"),
+    ],
+)
+async def test_an_application_that_does_not_come_up_is_named_with_what_it_lacks(
+    status: int, visit: int, said: str
+) -> None:
+    with pytest.raises(errors.VespaUnavailable, match=said):
+        await wait_for(DataPlane(status=[status], visit=[visit]), timeout_s=0.01)
+
+
+# ----------------------------------------------------------------------- serve
+
+
+def test_serve_runs_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app", "vespa", "serve", "--port", str(unused_port())]
+    with subprocess.Popen(
+        [*command, "--data", str(tmp_path / "index"), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+            assert told["pid"] == process.pid
+            path = "/document/v1/n/procore_record/docid/1"
+            put = httpx.post(told["vespa_url"] + path, json={"fields": {"source_table": "rfis"}})
+            assert put.status_code == 200
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode == ExitCode.DONE
+    assert said.splitlines()[-1] == "stopped"
+    assert (tmp_path / "index" / "documents.sqlite").exists()
+
+
+@pytest.mark.parametrize("what", ["port", "folder"])
+def test_serve_says_in_one_sentence_what_is_taken(
+    what: str, vespa_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = vespa_url.rpartition(":")[2]
+    if what == "folder":
+        (tmp_path / "data").write_text("")
+        port = str(unused_port())
+    assert cli.run(["vespa", "serve", "--port", port, "--data", str(tmp_path / "data")]) != ExitCode.DONE
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2, said
+    assert (f"port {port} is in use" if what == "port" else str(tmp_path / "data")) in said[0]
