@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from rich.text import Text
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 CANCELLED = 5
 """Exit code after SIGTERM: the application was told to go; a running job went on by itself."""
+INTERNAL = 70
+"""Exit code after an error of our own."""
 
 
 def _screen(name: str) -> Callable[[], Screen[Any]]:
@@ -205,6 +209,15 @@ class IngestApp(App[int]):
             if getattr(screen, "ready", False):
                 screen.bridge_moved(message)  # type: ignore[attr-defined]
 
+    def _fatal_error(self) -> None:
+        """Leave with one sentence. Textual would print a traceback with the local variables, secrets included."""
+        error = self._exception
+        logging.getLogger("procore_ingest").error("internal error", exc_info=error)
+        text = f"internal error: {type(error).__name__}. The log of this session has the details."
+        self._exit_renderables.append(Text(text))
+        self._return_code = INTERNAL
+        self._close_messages_no_wait()
+
     def terminal_title(self, title: str) -> None:
         """The terminal's own title, where there is a terminal."""
         if self._driver is not None and not self.is_headless:
@@ -320,12 +333,22 @@ async def run(service: ServicePort, *, screen: str | None = None, table: str | N
         told.append(CANCELLED)
         app.exit(CANCELLED)
 
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        loop.add_signal_handler(signal.SIGTERM, terminated)
-    try:
-        await app.run_async()
-    finally:
+    def hung_up() -> None:
+        # Nobody reads what leaving politely would draw, and Textual's input thread spins on a closed terminal.
+        terminated()
+        showing.cancel()
+
+    showing = asyncio.ensure_future(app.run_async())
+    for signum, leave in ((signal.SIGTERM, terminated), (signal.SIGHUP, hung_up)):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.remove_signal_handler(signal.SIGTERM)
+            loop.add_signal_handler(signum, leave)
+    try:
+        await asyncio.wait([showing])
+        if not showing.cancelled():
+            showing.result()
+    finally:
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.remove_signal_handler(signum)
         await app.bridge.aclose()
     return told[0] if told else (app.return_code or 0)

@@ -14,8 +14,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
+
+# A busy machine makes generation slow, not wrong: how long something takes is never a test here.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("suite")
 
 SAMPLE_SCALE = 0.05
 SAMPLE_SEED = 7
