@@ -17,11 +17,13 @@ from ingestion import (
     file_columns,
     keys,
     limited,
+    relationship_context,
     relationship_evidence,
     relationships,
     timestamps,
 )
 from ingestion.db_connection import DatabaseConnection
+from ingestion.pipeline import together
 from ingestion.relationship_keys import Vocabulary
 from ingestion.relationship_names import NameMatcher
 from ingestion.schema_discovery import (
@@ -144,14 +146,21 @@ async def _relations(
     evidence = relationship_evidence.Evidence()
     if options.rows:
         evidence = await relationship_evidence.gather(db, found.tables, matcher, figures, declared, tell, log)
-    return relationships.infer(
+        await relationship_context.add_scopes(db, found.tables, matcher, evidence, log)
+    inferred = relationships.infer(
         found.tables,
         matcher=matcher,
         declared=found.foreign_keys,
         evidence=evidence.pairs,
         extra=evidence.blind,
+        tested=evidence.tested,
         decisions=decisions,
     )
+    if options.rows:
+        settled = [(r.source_table, r.source_column) for r in inferred.relationships]
+        typed = await relationship_context.typed_references(db, found.tables, matcher, settled, log)
+        inferred.add_typed([r for r in typed if relationships.is_allowed(r, decisions or {})])
+    return inferred
 
 
 async def relations_of(
@@ -188,9 +197,7 @@ async def _each(
         done += 1
         tell(step, done, len(tables))
 
-    async with asyncio.TaskGroup() as group:
-        for table in tables:
-            group.create_task(one(table))
+    await together(one(table) for table in tables)
 
 
 def _overall_warnings(tables: Sequence[Table]) -> list[str]:

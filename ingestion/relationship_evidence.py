@@ -18,6 +18,7 @@ from typing import TypeVar
 from ingestion import limited
 from ingestion.db_connection import DatabaseConnection
 from ingestion.keys import KeyFigures
+from ingestion.pipeline import together
 from ingestion.relationship_keys import Key
 from ingestion.relationship_names import NameMatch, NameMatcher
 from ingestion.relationship_parsing import compatible, type_family
@@ -69,6 +70,8 @@ class Evidence:
     pairs: dict[Pair, PairEvidence] = field(default_factory=dict)
     blind: dict[tuple[str, str], list[NameMatch]] = field(default_factory=dict)
     samples: dict[tuple[str, str], Sample] = field(default_factory=dict)
+    tested: set[tuple[str, str]] = field(default_factory=set)
+    """Columns whose values were held against every table."""
 
 
 @dataclass(slots=True)
@@ -137,9 +140,7 @@ class _Reader:
             if self._on_table:
                 self._on_table("references", min(self._done, self._total), self._total)
 
-        async with asyncio.TaskGroup() as group:
-            for item in items:
-                group.create_task(one(item))
+        await together(one(item) for item in items)
         return results
 
 
@@ -219,7 +220,7 @@ async def _ask(
     if not samples:
         return
     wanted = sorted({v for sample in samples.values() for v in sample.values[:most]})
-    there = await _which_exist(db, table, table.column(key), wanted) if table.row_count else set()
+    there = await which_exist(db, table, table.column(key), wanted) if table.row_count else set()
     known = figures.get(target)
     composite = any(k.column.name == key and k.composite for k in matcher.keys(target[0]))
     unique = composite or (known.is_unique if known else _declared_unique(matcher.keys(target[0]), key))
@@ -238,7 +239,8 @@ async def _ask(
         )
 
 
-async def _which_exist(db: DatabaseConnection, table: Table, key: Column, values: Sequence[str]) -> set[str]:
+async def which_exist(db: DatabaseConnection, table: Table, key: Column, values: Sequence[str]) -> set[str]:
+    """Those of `values` (as text) that the key column of `table` holds, in one pass over it."""
     cast = _CASTS.get(type_family(key), "text")
     column = ident(key.name) if cast != "text" else f"{ident(key.name)}::text"
     if cast in ("int8", "numeric"):
@@ -291,6 +293,7 @@ async def _ask_blindly(
         list(asked),
         lambda target: _ask(db, tables, target, asked[target], matcher, figures, evidence, _FEW_VALUES),
     )
+    evidence.tested.update(pending)
     for source in pending:
         tried = {
             target: evidence.pairs.get((*source, *target)) for target in asked if source in asked[target]

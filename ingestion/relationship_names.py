@@ -6,6 +6,7 @@ is the probability that a person who knows only the schema would give to the ref
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +39,7 @@ class NameMatcher:
     def __init__(self, tables: Sequence[Table], vocabulary: Vocabulary | None = None) -> None:
         self._words = vocabulary or Vocabulary(tables)
         self._budget = _MAX_ABBREVIATION_PAIRS
+        self._known: dict[tuple[str, str], list[NameMatch]] = {}
         self._shapes: dict[tuple[str, str], list[NameMatch]] = {}
         for entry in self._words.entries.values():
             for column, target, score, why in shape_matches(entry, self._words):
@@ -55,6 +57,12 @@ class NameMatcher:
         """Tables that the column's name may mean, likeliest first, one entry a table; empty for none."""
         if type_family(column) not in REFERENCE_FAMILIES:
             return []
+        known = self._known.get((table.name, column.name))
+        if known is None:
+            known = self._known[table.name, column.name] = self._candidates(table, column)
+        return known
+
+    def _candidates(self, table: Table, column: Column) -> list[NameMatch]:
         entry = self._words.entries[table.name]
         ask = Ask(entry, column, entry.parsed[column.name])
         shaped = self._shapes.get((table.name, column.name), [])
@@ -133,6 +141,20 @@ class NameMatcher:
             if not sibling.key_word and sibling.stem == wanted:
                 return other
         return None
+
+    def tables_named(self, text: str, source: Table) -> list[str]:
+        """Tables that a type's name may mean: `Post`, `App\\Models\\Post`, `work_order`; likeliest first."""
+        name = re.split(r"[\\/.:]+", text.strip())[-1]
+        stems = self._words.splitter.stems(name)
+        if not stems:
+            return []
+        space = self._words.entries[source.name].namespace
+        whole = [self._words.exactly(stems), self._words.exactly((space, *stems)) if space else None]
+        found = [entry.table.name for entry in whole if entry is not None]
+        ending = [
+            e for alias, e, _ in self._words.by_last.get(stems[-1], ()) if alias[-len(stems) :] == stems
+        ]
+        return list(dict.fromkeys([*found, *(e.table.name for e in ending)]))[:4]
 
     # ---- the ways in which a name can mean a table -----------------------------------------------
 
@@ -378,4 +400,4 @@ def _person_role(parsed: ParsedName) -> float:
         return 0.93 if stem[-1] == "to" and stem[-2] in words.GIVEN_TO else 0.5
     if stem[-1] in words.PERSON_ROLES:
         return 0.93 if parsed.key_word else 0.85
-    return 0.7 if parsed.key_word == "uid" else 0.0
+    return 0.82 if parsed.key_word == "uid" else 0.0

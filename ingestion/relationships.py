@@ -8,11 +8,13 @@ is called like a reference and leads nowhere is external. Works without any evid
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion.relationship_keys import Key
 from ingestion.relationship_names import NameMatch, NameMatcher
+from ingestion.relationship_parsing import compatible
 from ingestion.schema_discovery import Column, Decisions, ExternalColumn, ImplicitRelationship, Table
 
 ASSERT_AT = 0.7
@@ -85,6 +87,13 @@ class Inference:
     candidates: list[ImplicitRelationship] = field(default_factory=list)
     external: list[ExternalColumn] = field(default_factory=list)
 
+    def add_typed(self, relations: Sequence[ImplicitRelationship]) -> None:
+        """References that hold for one type only; their columns are no candidates or external ones any more."""
+        columns = {(r.source_table, r.source_column) for r in relations}
+        self.relationships += relations
+        self.candidates = [c for c in self.candidates if (c.source_table, c.source_column) not in columns]
+        self.external = [e for e in self.external if (e.table, e.column) not in columns]
+
 
 @dataclass(slots=True)
 class _Option:
@@ -95,6 +104,18 @@ class _Option:
     probability: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """All that a decision about one column rests on."""
+
+    matcher: NameMatcher
+    evidence: Mapping[Pair, PairEvidence]
+    extra: Mapping[tuple[str, str], Sequence[NameMatch]]
+    tested: Collection[tuple[str, str]]
+    decisions: Mapping[tuple[str, str], Mapping[str, bool]]
+    assert_at: float
+
+
 def infer(
     tables: Sequence[Table],
     *,
@@ -102,48 +123,48 @@ def infer(
     declared: Sequence[ImplicitRelationship] = (),
     evidence: Mapping[Pair, PairEvidence] | None = None,
     extra: Mapping[tuple[str, str], Sequence[NameMatch]] | None = None,
+    tested: Collection[tuple[str, str]] = (),
     decisions: Decisions | None = None,
     assert_at: float = ASSERT_AT,
 ) -> Inference:
     """Relations of `tables`. Declared foreign keys are taken as they are; `decisions` override everything.
 
-    `extra` holds targets that only values suggest (no name does), by (table, column).
+    `extra` holds targets that only values suggest (no name does), by (table, column); `tested` the columns
+    whose values were held against all tables.
     """
     matcher = matcher or NameMatcher(tables)
-    evidence, extra, decisions = evidence or {}, extra or {}, decisions or {}
-    result = Inference(relationships=[r for r in declared if _allowed(r, decisions)])
+    verdicts: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    for (source, column_name, target), accepted in (decisions or {}).items():
+        verdicts[source, column_name][target] = accepted
+    known = _Known(matcher, evidence or {}, extra or {}, tested, verdicts, assert_at)
+    result = Inference(relationships=[r for r in declared if is_allowed(r, decisions or {})])
     taken = {(r.source_table, r.source_column) for r in declared}
     for table in tables:
         chosen: dict[str, str] = {}
         for column in table.columns:
             if (table.name, column.name) in taken:
                 continue
-            options = _options(table, column, matcher, evidence, extra)
-            winner = _settle(table, column, options, matcher, result, decisions, assert_at)
+            winner = _settle(table, column, _options(table, column, known), known, result)
             if winner:
                 chosen[column.name] = winner
         _add_composite_members(table, chosen, matcher, result)
     by_name = {t.name: t for t in tables}
-    _add_accepted(by_name, matcher, result, decisions)
+    _follow_namesakes(by_name, known, result)
+    _add_accepted(by_name, matcher, result, decisions or {})
     return result
 
 
-def _allowed(relation: ImplicitRelationship, decisions: Decisions) -> bool:
+def is_allowed(relation: ImplicitRelationship, decisions: Decisions) -> bool:
+    """Whether the operator has not rejected this relation."""
     return decisions.get((relation.source_table, relation.source_column, relation.target_table)) is not False
 
 
-def _options(
-    table: Table,
-    column: Column,
-    matcher: NameMatcher,
-    evidence: Mapping[Pair, PairEvidence],
-    extra: Mapping[tuple[str, str], Sequence[NameMatch]],
-) -> list[_Option]:
+def _options(table: Table, column: Column, known: _Known) -> list[_Option]:
     """The targets in question with their odds; probabilities are shares of all odds and of "none"."""
-    matches = [*matcher.candidates(table, column), *extra.get((table.name, column.name), ())]
+    matches = [*known.matcher.candidates(table, column), *known.extra.get((table.name, column.name), ())]
     options = []
     for match in matches:
-        found = evidence.get((table.name, column.name, match.table, match.key))
+        found = known.evidence.get((table.name, column.name, match.table, match.key))
         exponent = _SHARPNESS * _logit(match.score)
         reasons = [f"name: {match.why}"]
         if found is not None:
@@ -185,37 +206,33 @@ def _prefer_smallest(column: str, options: list[_Option]) -> None:
             option.reasons.append(f"nearest: of {len(holding)} tables with this key it has the fewest rows")
 
 
-def _settle(
-    table: Table,
-    column: Column,
-    options: list[_Option],
-    matcher: NameMatcher,
-    result: Inference,
-    decisions: Decisions,
-    assert_at: float,
-) -> str:
+def _settle(table: Table, column: Column, options: list[_Option], known: _Known, result: Inference) -> str:
     """File the column under relationships, candidates or external columns; return the asserted target."""
     asserted = ""
+    verdicts = known.decisions.get((table.name, column.name), {})
+    by_hand = any(verdicts.values())
     for rank, option in enumerate(options):
-        decision = decisions.get((table.name, column.name, option.match.table))
-        if decision is False:
+        verdict = verdicts.get(option.match.table)
+        if verdict is False or (by_hand and not verdict):
             continue
-        relation = _relation(table, column, option, matcher)
-        if decision is True:
+        relation = _relation(table, column, option, known.matcher)
+        if verdict:
             relation.basis, relation.confidence = "operator", 1.0
             relation.evidence.insert(0, "accepted by the operator")
             result.relationships.append(relation)
             asserted = option.match.table
-        elif rank == 0 and option.probability >= assert_at:
+        elif rank == 0 and option.probability >= known.assert_at:
             result.relationships.append(relation)
             asserted = option.match.table
         elif option.probability >= CANDIDATE_AT:
             result.candidates.append(relation)
-    if not asserted and matcher.is_reference_like(table, column):
-        best = max((o.probability for o in options), default=0.0)
+    if not asserted and not by_hand and known.matcher.is_reference_like(table, column):
+        best = max((o.probability for o in options if verdicts.get(o.match.table) is not False), default=0.0)
         if best < CANDIDATE_AT:
-            reason = _external_reason(table, column, options, matcher)
-            result.external.append(ExternalColumn(table.name, column.name, reason))
+            reason = _external_reason(table, column, options, known.matcher)
+            tested = (table.name, column.name) in known.tested
+            tested = tested or any(o.evidence is not None and o.evidence.sampled > 0 for o in options)
+            result.external.append(ExternalColumn(table.name, column.name, reason, tested))
     return asserted
 
 
@@ -292,9 +309,10 @@ def weigh(found: PairEvidence) -> tuple[float, list[str]]:
     if not found.target_unique:
         gain -= 4.0
         said.append("the target's column is not unique")
-    if found.scope_checked >= 5:
+    if found.scope_checked >= 5 and found.scope_agreed >= 0.9 * found.scope_checked:
+        # Agreement speaks for a reference; without it the shared column may just be no scope.
+        gain += 1.5
         share = found.scope_agreed / found.scope_checked
-        gain += 1.5 if share >= 0.9 else 0.0 if share >= 0.6 else -1.5
         said.append(
             f"scope: {found.scope} is the same on both rows for {share:.0%} of {found.scope_checked:,}"
         )
@@ -312,6 +330,64 @@ def _external_reason(table: Table, column: Column, options: list[_Option], match
         count = max(e.sampled for e in tested)
         return f"its {count:,} sampled values are not keys of {' or '.join(near[:3])}, the nearest by name"
     return f"no table is called like {named!r}"
+
+
+def _follow_namesakes(tables: Mapping[str, Table], known: _Known, result: Inference) -> None:
+    """Columns without values follow those of the same name that have some.
+
+    `company_id` of an empty table is no reference where all other `company_id`s were found to be none, and
+    `contractor_id` refers to the vendors where another one's values did.
+    """
+    proven: dict[str, set[str]] = defaultdict(set)
+    example: dict[str, str] = {}
+    for relation in result.relationships:
+        if relation.orphan_share is not None and relation.source_table != relation.target_table:
+            proven[relation.source_column.lower()].add(relation.target_table)
+            example.setdefault(relation.source_column.lower(), relation.source_table)
+    for external in result.external:
+        if external.tested:
+            proven[external.column.lower()].add("")
+            example.setdefault(external.column.lower(), external.table)
+    for kept, asserted in ((result.relationships, True), (result.candidates, False)):
+        for relation in list(kept):
+            name = relation.source_column.lower()
+            weak = relation.confidence < 0.96 or not asserted
+            if (
+                relation.basis == "inferred"
+                and relation.orphan_share is None
+                and weak
+                and proven.get(name) == {""}
+            ):
+                kept.remove(relation)
+                reason = f"as in {example[name]}, where its values are keys of no table"
+                result.external.append(ExternalColumn(relation.source_table, relation.source_column, reason))
+    for external in list(result.external):
+        name = external.column.lower()
+        targets = proven.get(name, set())
+        if not external.tested and len(targets) == 1 and "" not in targets:
+            relation_or_none = _like_namesake(tables, known, external, next(iter(targets)), example[name])
+            if relation_or_none is not None:
+                result.external.remove(external)
+                result.relationships.append(relation_or_none)
+
+
+def _like_namesake(
+    tables: Mapping[str, Table], known: _Known, external: ExternalColumn, target: str, example: str
+) -> ImplicitRelationship | None:
+    key = known.matcher.keys(target)[0].column
+    column = tables[external.table].column(external.column)
+    rejected = known.decisions.get((external.table, external.column), {}).get(target) is False
+    if rejected or external.table == target or not compatible(column, key, True):
+        return None
+    return ImplicitRelationship(
+        external.table,
+        external.column,
+        target,
+        key.name,
+        confidence=0.85,
+        evidence=[f"namesake: in {example} the values of {external.column} are keys there"],
+        relation=role_of(external.column),
+    )
 
 
 def _add_composite_members(
@@ -367,6 +443,11 @@ def _add_accepted(
                 relation=role_of(column),
             )
         )
+        result.relationships = [
+            r
+            for r in result.relationships
+            if r.basis != "inferred" or (r.source_table, r.source_column) != (source, column)
+        ]
         result.candidates = [
             c for c in result.candidates if (c.source_table, c.source_column) != (source, column)
         ]

@@ -188,11 +188,15 @@ class ImplicitRelationship:
 
 @dataclass
 class ExternalColumn:
-    """A column that looks like a reference, but to nothing in this database."""
+    """A column that looks like a reference, but to nothing in this database.
+
+    `tested`: its values were held against the tables that they could refer to.
+    """
 
     table: str
     column: str
     reason: str
+    tested: bool = False
 
 
 @dataclass
