@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ingestion import (
@@ -161,6 +161,15 @@ class TableSync:
             )
             if start.reason and start.mode is Mode.COMPARE:
                 await self._note(f"comparing every row: {start.reason}")
+        if known is None or known.key_columns is None:
+            # Before the first document: whatever discovery finds later, a resumed read names documents alike.
+            await self.io.state.set_table_state(
+                replace(
+                    known or TableState(table=self.name),
+                    key_columns=tuple(run.table.key_columns),
+                    key_basis=run.table.key_basis,
+                )
+            )
         if run.table.key_basis == "row_hash":
             await self._note("the table has no key: its rows are told apart by their content")
         return await self._begin_anew(run, await table_plan.make(run, start))

@@ -258,3 +258,15 @@ async def test_connections_cut_by_the_server_cost_nothing_but_a_line_in_the_log(
     await asyncio.gather(*cuts)
     assert len(cuts) >= 4
     await all_is_well(here, result)
+
+
+async def test_the_key_of_the_first_read_names_documents_whatever_is_discovered_later(here: World) -> None:
+    control = JobControl()
+    only = SyncConfig(batch_size=20, tables=["a_blocks"])
+    result = await here.full(only, control=control, publish=after(2, control.stop), blocks_per_partition=2)
+    await here.sql("UPDATE a_blocks SET id = 1 WHERE id > 100")  # no longer nearly unique
+    await here.discover()
+    assert here.schema.table("a_blocks").key_columns == []
+    again = await (await here.manager()).resume(result.job_id)
+    assert again.status == "partial"
+    assert set(await here.column("a_blocks", "v")) == {str(i) for i in range(2, 101) if i != 7}
