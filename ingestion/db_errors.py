@@ -30,7 +30,10 @@ _CLOSED = (
     "connection is closed",
     "closed in the middle",
     "connection was closed",
+    # The pool took a broken connection back while a query of ours still held it.
     "released back to the pool",
+    # The server said goodbye between two of our messages; the driver is at a loss what that answers.
+    "cannot switch to state",
 )
 _REFUSED_TLS = "rejected SSL upgrade"
 
@@ -199,16 +202,7 @@ def _of_server(error: Any, where: str, statement_timeout_s: float) -> errors.Ing
 
 def _is_closed(error: BaseException) -> bool:
     text = str(error)
-    return any(
-        part in text
-        for part in (
-            "connection is closed",
-            "closed in the middle",
-            "connection was closed",
-            # The server said goodbye between two of our messages; the driver is at a loss what that answers.
-            "cannot switch to state",
-        )
-    )
+    return any(part in text for part in _CLOSED)
 
 
 def _said(error: BaseException) -> str:

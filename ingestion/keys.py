@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ingestion import errors, limited
 from ingestion.db_connection import DatabaseConnection
+from ingestion.pipeline import together
 from ingestion.relationship_keys import Vocabulary
 from ingestion.relationship_parsing import type_family
 from ingestion.schema_discovery import Column, Index, Table
@@ -154,9 +155,7 @@ async def count(
     order = sorted(
         (t for t in tables if t.readable), key=lambda t: estimates.get(t.name) or t.size_bytes // 100
     )
-    async with asyncio.TaskGroup() as group:
-        for table in order:
-            group.create_task(one(table))
+    await together(one(table) for table in order)
     return counted
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import Any
 
 from ingestion import db_errors, errors
 from ingestion.db_connection import DatabaseConnection, Row
+
+_ATTEMPTS = 4
 
 
 async def fetch(
@@ -13,18 +17,23 @@ async def fetch(
 ) -> list[Row]:
     """Rows of one read-only query that may take `timeout_s` seconds and wait `lock_s` for a lock.
 
-    Raises TableProblem when this query or its table is at fault, ConnectionError when the server is gone.
+    Asked again when the connection is lost on the way. Raises TableProblem when this query or its table is at
+    fault, ConnectionError when the server is gone.
     """
-    try:
-        async with db.transaction():
-            await db.execute(f"SET LOCAL statement_timeout = {max(1, round(timeout_s * 1000))}")
-            await db.execute(f"SET LOCAL lock_timeout = {max(1, round(lock_s * 1000))}")
-            return await db.execute(query, *args)
-    except errors.IngestionError as error:
-        cause = error.__cause__
-        if cause is not None and db_errors.is_connection_lost(cause):
-            raise
-        raise TableProblem(_plain(error), timed_out=_is_timeout(cause)) from error
+    for attempt in range(_ATTEMPTS):
+        try:
+            async with db.transaction():
+                await db.execute(f"SET LOCAL statement_timeout = {max(1, round(timeout_s * 1000))}")
+                await db.execute(f"SET LOCAL lock_timeout = {max(1, round(lock_s * 1000))}")
+                return await db.execute(query, *args)
+        except errors.IngestionError as error:
+            cause = error.__cause__
+            if cause is None or not db_errors.is_connection_lost(cause):
+                raise TableProblem(_plain(error), timed_out=_is_timeout(cause)) from error
+            if attempt == _ATTEMPTS - 1 or not db_errors.is_transient(error):
+                raise
+        await asyncio.sleep(0.1 * 2**attempt * (0.5 + random.random()))
+    raise AssertionError("unreachable")
 
 
 class TableProblem(errors.SchemaError):

@@ -1,9 +1,9 @@
-"""Work ahead of a consumer: the next items are made while the one in hand is being dealt with."""
+"""Work beside other work: items made ahead of a consumer, several things at a time, the end of one awaited."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -47,6 +47,16 @@ async def ahead(items: AsyncGenerator[T, None], depth: int, name: str = "reader"
         if not task.done():
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def together(works: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Run all at the same time; the first error cancels the others and is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed.exceptions[0].__cause__
 
 
 async def finished_first(work: Coroutine[Any, Any, T], grace_s: float) -> T:

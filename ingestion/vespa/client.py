@@ -60,6 +60,11 @@ class Answer:
     body: dict[str, Any]
 
     @property
+    def is_of_document_api(self) -> bool:
+        """Whether Vespa's document/v1 said this: a proxy's or portal's page with a friendly status has no path."""
+        return "pathId" in self.body
+
+    @property
     def message(self) -> str:
         """What Vespa says is wrong, in one line; the status where it says nothing."""
         text = self.body.get("message")
@@ -170,7 +175,10 @@ class VespaSession:
         errors.VespaUnavailable when Vespa is overloaded or timed out.
         """
         answer = await self.request("POST", "/search/", body=orjson.dumps(dict(params)))
-        root = answer.body.get("root", {})
+        root = answer.body.get("root")
+        if answer.status == 200 and not isinstance(root, dict):
+            raise not_vespa(self.url, answer)
+        root = root or {}
         if answer.status == 200 and not root.get("errors"):
             return dict(root)
         if answer.status == 400 or answer.status == 200:
@@ -183,6 +191,8 @@ class VespaSession:
     async def document(self, doc_type: str, user_id: str) -> dict[str, Any] | None:
         """The stored document's fields, None where there is none."""
         answer = await self.request("GET", self.document_path(doc_type, user_id))
+        if answer.status in (200, 404) and not answer.is_of_document_api:
+            raise not_vespa(self.url, answer)
         if answer.status == 404 and "fields" not in answer.body:
             return None
         if answer.status != 200:
@@ -247,6 +257,14 @@ def unreachable(url: str, error: BaseException) -> errors.VespaUnavailable:
     return errors.VespaUnavailable(
         f"Vespa at {redact_text(url)} cannot be reached: {redact_text(reason)}",
         hint="Start it or correct --vespa-url; `procore-ingest vespa serve` starts a local endpoint to try.",
+    )
+
+
+def not_vespa(url: str, answer: Answer) -> errors.VespaUnavailable:
+    """The error for a success that Vespa did not say, such as a portal's page."""
+    return errors.VespaUnavailable(
+        f"what answers at {redact_text(url)} is not Vespa: {redact_text(answer.message)[:200]}",
+        hint="Check --vespa-url, and any proxy or load balancer before it.",
     )
 
 

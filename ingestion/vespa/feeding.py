@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 
 from ingestion import errors
-from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, unreachable
+from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, not_vespa, unreachable
 
 COMPRESS_ABOVE_BYTES = 2048
 FIRST_WAIT_S = 0.1
@@ -156,10 +156,11 @@ class Feeder:
         while True:
             sent = time.perf_counter()
             answer, fault = await self._attempt(request)
-            if answer is not None and answer.status not in _RETRIED:
+            if answer is not None and not _asks_for_another_try(answer):
                 self._latencies.append(time.perf_counter() - sent)
                 return await self._judge(operation, answer, unsure)
-            unsure = unsure or answer is None or answer.status in _OUTCOME_UNKNOWN
+            # A success in another's words is no acknowledgement: a page of a proxy, or half an answer.
+            unsure = unsure or answer is None or answer.status in _OUTCOME_UNKNOWN or answer.status == 200
             if answer is not None and answer.status == 500:
                 server_faults += 1
                 if server_faults >= _MOST_SERVER_FAULTS:
@@ -217,7 +218,7 @@ class Feeder:
         if answer is not None and answer.status == 507:
             wait_s = BLOCKED_WAIT_S
         else:
-            wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (attempt - 1))
+            wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempt - 1, 30))
         wait_s *= 0.5 + random.random() / 2
         self._backoff_s += wait_s
         reason = f"{answer.status} {answer.message}" if answer is not None else f"{fault or 'no answer'}"
@@ -235,6 +236,8 @@ class Feeder:
                 f"Vespa refuses feed, a disk or memory limit is reached: {answer.message}",
                 hint="Free or add space on the content nodes, then resume the job.",
             )
+        if answer.status == 200:
+            return not_vespa(self.session.url, answer)
         return errors.VespaUnavailable(
             f"Vespa stayed overloaded for {self._deadline_s:.0f} s ({answer.status}: {answer.message})",
             hint="Resume the job later, or feed with fewer workers.",
@@ -264,6 +267,10 @@ class _Request:
     params: dict[str, str]
     body: bytes | None
     gzipped: bool
+
+
+def _asks_for_another_try(answer: Answer) -> bool:
+    return answer.status in _RETRIED or (answer.status == 200 and not answer.is_of_document_api)
 
 
 def _gzip(body: bytes) -> bytes:

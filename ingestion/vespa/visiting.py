@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ingestion import errors
-from ingestion.vespa.client import CLUSTER, RECORD, VespaSession
+from ingestion.vespa.client import CLUSTER, RECORD, VespaSession, not_vespa
 
 PAGE = 1000
 
@@ -60,6 +60,9 @@ async def visit(
                 f"Vespa stopped a visit of {doc_type} ({answer.status}: {answer.message})",
                 hint="Try again once it is healthy.",
             )
+        if not answer.is_of_document_api:
+            # Taken at its word, a stranger's page would be the end of an empty visit.
+            raise not_vespa(session.url, answer)
         documents = answer.body.get("documents", [])
         if documents:
             yield documents

@@ -16,6 +16,8 @@ from ingestion import errors
 from ingestion.vespa import client, feeding
 from ingestion.vespa.feeding import Feeder, Operation, Verdict
 
+ACKNOWLEDGED = {"pathId": "/document/v1/…", "id": "id:…"}
+
 Respond = Callable[[str, int], web.StreamResponse | None]
 
 
@@ -36,7 +38,7 @@ class Scripted:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             if request.method == "GET":
-                return web.json_response({"fields": {"read_seq": 7}})
+                return web.json_response({**ACKNOWLEDGED, "fields": {"read_seq": 7}})
             self.seen[user] += 1
             self.order.append(user)
             self.queries[user] = unquote(request.query_string)
@@ -77,17 +79,30 @@ def put(user: str, seq: int = 7) -> Operation:
 
 
 def ok(user: str, attempt: int) -> web.Response:
-    return web.json_response({})
+    return web.json_response(ACKNOWLEDGED)
 
 
 def status(code: int, message: str = "no") -> web.Response:
     return web.json_response({"message": message}, status=code)
 
 
+async def test_a_friendly_page_of_somebody_else_is_no_acknowledgement() -> None:
+    def respond(user: str, attempt: int) -> web.Response:
+        if attempt < 3:
+            return web.Response(text="<html>Sign in to the network</html>", content_type="text/html")
+        return web.json_response(ACKNOWLEDGED)
+
+    async with serving(respond) as (script, session):
+        (outcome,) = await Feeder(session).feed([put("a")])
+        assert (outcome.verdict, script.seen["a"]) == (Verdict.ACCEPTED, 3)
+        with pytest.raises(errors.VespaUnavailable, match="is not Vespa: <html>Sign in"):
+            await Feeder(session, deadline_s=0.0).feed([put("b")])
+
+
 async def test_outcomes_come_in_the_order_of_the_operations() -> None:
     def respond(user: str, attempt: int) -> web.Response:
         return {
-            "a": web.json_response({}),
+            "a": web.json_response(ACKNOWLEDGED),
             "b": status(400, "bad field"),
             "c": status(412),
             "d": status(413),
@@ -106,7 +121,7 @@ async def test_what_may_pass_is_tried_again(code: int | None) -> None:
     def respond(user: str, attempt: int) -> web.Response | None:
         if attempt < 3:
             return None if code is None else status(code)
-        return web.json_response({})
+        return web.json_response(ACKNOWLEDGED)
 
     async with serving(respond) as (script, session):
         outcomes = await Feeder(session).feed([put("a"), put("b")])
@@ -164,7 +179,7 @@ async def test_operations_on_one_id_keep_their_order() -> None:
 
     def respond(user: str, attempt: int) -> web.Response:
         bodies.append(attempt)
-        return status(429) if attempt in (1, 3) else web.json_response({})
+        return status(429) if attempt in (1, 3) else web.json_response(ACKNOWLEDGED)
 
     async with serving(respond) as (script, session):
         operations = [Operation("put", "procore_record", "same", seq, {"n": seq}) for seq in range(1, 6)]
@@ -175,7 +190,9 @@ async def test_operations_on_one_id_keep_their_order() -> None:
 
 
 async def test_refusals_lower_the_limit_and_success_raises_it() -> None:
-    async with serving(lambda u, attempt: status(429) if attempt == 1 else web.json_response({})) as (
+    async with serving(
+        lambda u, attempt: status(429) if attempt == 1 else web.json_response(ACKNOWLEDGED)
+    ) as (
         _,
         session,
     ):
