@@ -75,7 +75,7 @@ class Leave(Dialog[str | None]):
         bridge = cast("IngestApp", self.app).bridge
         said = self.query_one("#waiting", Static)
         job_id = bridge.job_id or ""
-        said.update(Text("Waiting for the checkpoint… esc stays here; the job stops all the same."))
+        said.update(Text("Waiting for the checkpoint. esc stays here; the job stops all the same."))
         try:
             await bridge.service.stop(job_id)
             while True:

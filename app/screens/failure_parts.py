@@ -9,6 +9,7 @@ from dataclasses import replace
 from app import formatting
 from app.formatting import Glyphs
 from app.widgets.ink import Ink, wrap
+from app.widgets.row_list import Notice
 from ingestion.failures import advice_for, title_of
 from ingestion.state.types import Failure, FailureCluster, FailureFilter
 
@@ -94,6 +95,14 @@ def error_lines(failure: Failure, width: int, glyphs: Glyphs) -> list[Ink]:
         for number, line in enumerate(advice[:room]):
             lines.append([(f"{glyphs.arrow} " if not number else "  ", "accent"), (line, "muted")])
     return lines
+
+
+def without_key(failure: Failure) -> Notice:
+    """What stands for a row that cannot be asked for: it has no key."""
+    place = (
+        f"It stood at ctid {failure.locator} of {failure.table} when it was read. " if failure.locator else ""
+    )
+    return Notice("This row has no key, so it cannot be asked for", f"{place}Give it a key, then retry.")
 
 
 def columns_at_fault(failure: Failure, columns: Mapping[str, object] | Iterable[str]) -> list[str]:

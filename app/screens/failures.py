@@ -20,6 +20,7 @@ from app.actions import Action, Need
 from app.bridge import advice, explain
 from app.clipboard import copy
 from app.messages import JobEnded
+from app.screens import failure_actions
 from app.screens import failure_parts as parts
 from app.screens.base import BaseScreen
 from app.widgets.field_list import FieldList, fields_of_document, fields_of_row
@@ -29,7 +30,7 @@ from app.widgets.row_list import ListColumn, Notice, RowList
 from ingestion.state.types import Failure, FailureCluster, FailureFilter, FailurePage
 
 if TYPE_CHECKING:
-    from ingestion.reports import Preview, RetryReport
+    from ingestion.reports import Preview
 
 PAGE = 200
 REST_S = 0.12
@@ -291,8 +292,13 @@ class FailuresScreen(BaseScreen):
         self.title_panel(
             "#error-panel", f"{failure.table}  {failure.key or '(no key)'}", parts.times(failure)
         )
-        self.query_one("#row", FieldList).set_notice(Notice("Reading the row", "", "info"))
+        copies = failure.cause == "duplicate_key"
+        self.title_panel("#row-panel", "Source row, one of the copies" if copies else "Source row")
         self.query_one("#document", FieldList).set_notice(Notice(""))
+        if not failure.key:
+            self.query_one("#row", FieldList).set_notice(parts.without_key(failure))
+            return
+        self.query_one("#row", FieldList).set_notice(Notice("Reading the row", "", "info"))
         if self._rest is not None:
             self._rest.stop()
         self._rest = self.set_timer(REST_S, self._fetch_detail)
@@ -414,27 +420,9 @@ class FailuresScreen(BaseScreen):
         self._item_list.clear_marks()
         self._detail_of = None
         self.do_reload()
-        if canary is not None and report.resolved and not report.failed:
-            await self._after_canary(wanted, report)
-        else:
-            self._tell_retry(report)
-
-    def _tell_retry(self, report: RetryReport) -> None:
-        text = f"{report.tried} tried: {report.resolved} mended, {report.failed} failed again."
-        self.tell(text, severity="information" if not report.failed else "warning")
-
-    async def _after_canary(self, wanted: FailureFilter, report: RetryReport) -> None:
-        from app.modals.confirm import Confirm
-
-        rest = await self.bridge.service.failures(wanted, None, 1)
-        if not rest.total:
-            self._tell_retry(report)
-            return
-        question = (
-            f"All {report.resolved} canaries were mended. Retry the other "
-            f"{formatting.count(rest.total)} of this cluster?"
-        )
-        if await self.app.push_screen_wait(Confirm(question, "Retry the rest", asked_by=("n",))):
+        if canary is None or report.failed or not report.resolved:
+            failure_actions.tell_retry(self, report)
+        elif await failure_actions.wants_the_rest(self, wanted, report):
             self._retry(wanted)
 
     def _title_clusters(self) -> None:
@@ -447,51 +435,15 @@ class FailuresScreen(BaseScreen):
 
     @work(group="dismiss", exit_on_error=False)
     async def do_dismiss(self) -> None:
-        from app.modals.ask import Prompt
-
         ids = self._chosen_ids()
-        if not ids:
-            return
-        note = await self.app.push_screen_wait(
-            Prompt(
-                f"Dismiss {formatting.plural(len(ids), 'failure')}",
-                "Why? The note is kept with them; nothing is retried or deleted.",
-                placeholder="known and accepted",
-                check=lambda text: "" if text else "A note is needed.",
-            )
-        )
-        if not note:
-            return
-        try:
-            done = await self.bridge.service.dismiss(FailureFilter(kinds=None, ids=ids), note)
-        except Exception as error:
-            self.tell_error(error, "Not dismissed")
-            return
-        self.tell(f"{formatting.plural(done, 'failure')} dismissed; o shows them.")
-        self._item_list.clear_marks()
-        self._detail_of = None
-        self.do_reload()
+        if ids and await failure_actions.dismiss(self, ids):
+            self._item_list.clear_marks()
+            self._detail_of = None
+            self.do_reload()
 
     @work(group="export", exit_on_error=False)
     async def do_export(self) -> None:
-        from app.modals.ask import Choice, Choose
-        from app.modals.save import ENDINGS, ask_path
-
-        form = await self.app.push_screen_wait(
-            Choose("Export failures", [Choice("jsonl", "JSON lines", "One object a line."),
-                                       Choice("csv", "CSV", "For a spreadsheet; formulas are made harmless.")])
-        )  # fmt: skip
-        if form is None:
-            return
-        path = await ask_path(self, "Export failures", f"failures{ENDINGS[form]}")
-        if path is None:
-            return
-        try:
-            number = await self.bridge.service.export_failures(self._filter(), path)
-        except Exception as error:
-            self.tell_error(error, "Not exported")
-        else:
-            self.tell(f"{formatting.plural(number, 'failure')} saved to {path}")
+        await failure_actions.export(self, self._filter())
 
     def do_copy(self) -> None:
         if (failure := self._item_list.current) is not None:

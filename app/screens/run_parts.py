@@ -36,7 +36,7 @@ def board_columns(view: RunView) -> tuple[ListColumn, ...]:
         for name, number in (
             ("skipped", view.counts.skipped),
             ("warned", view.counts.warned),
-            ("files", view.files.found),
+            ("files", view.files.downloaded + view.files.failed),
         )
         if not number
     }
@@ -104,7 +104,7 @@ def _count_cell(table: TableView, column: str, glyphs: Glyphs) -> Ink:
     if column == "files":
         if files.failed:
             return (f"{glyphs.bad}{formatting.short_count(files.failed)}", "bad")
-        return (formatting.short_count(files.downloaded) if files.found else "", "muted")
+        return (formatting.short_count(files.downloaded) if files.downloaded else "", "muted")
     number = {"failed": counts.failed, "skipped": counts.skipped, "warned": counts.warned}[column]
     if not number:
         return (glyphs.dot, "faint")
@@ -151,7 +151,14 @@ def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") ->
     ]  # fmt: skip
     if counts.deleted:
         second += [(f"   {formatting.count(counts.deleted)} deleted", "muted")]
-    if files.found:
+    settled = files.downloaded + files.failed + files.skipped
+    if files.found and not settled:
+        second += [
+            ("   ", ""),
+            (formatting.count(files.found), "muted"),
+            (" files seen, not fetched", "muted"),
+        ]
+    elif files.found:
         second += [
             ("   files ", "muted"), (formatting.count(files.downloaded), "info"),
             (f" of {formatting.count(files.found)}", "muted"),

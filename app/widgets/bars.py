@@ -51,7 +51,7 @@ class _Bar(Widget, can_focus=False):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        return strip_of(fit(self.runs(width), width), tones(self.app), self.rich_style)
+        return strip_of(fit(self.runs(width), width, ellipsis=" "), tones(self.app), self.rich_style)
 
 
 class TopBar(_Bar):

@@ -118,7 +118,8 @@ class TabStrip(Widget, can_focus=False):
             cells = cell_len(piece) + cell_len(tail)
             self._spots.append((at, at + cells, key))
             at += cells + 1
-        return strip_of(fit(runs, self.size.width), tones(self.app), self.rich_style)
+        ellipsis = getattr(self.app, "glyphs", UNICODE).ellipsis
+        return strip_of(fit(runs, self.size.width, ellipsis=ellipsis), tones(self.app), self.rich_style)
 
 
 class InkLines(Widget, can_focus=False):

@@ -5,33 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from app import actions, formatting, themes
 from app.ui_state import UiState
 from tests.tui.fake_service import FakeService, request
 
 
-@pytest.mark.parametrize("size", [(80, 24), (300, 100)], ids=["80x24", "300x100"])
-async def test_every_screen_opens_by_its_number_at_any_size(opened: Any, size: tuple[int, int]) -> None:
-    async with opened("connect", size=size) as d:
+async def test_every_screen_opens_by_its_number_at_80_columns_in_pure_ascii(opened: Any) -> None:
+    async with opened("connect", size=(80, 24), glyphs=formatting.ASCII) as d:
         await d.schema_loaded()
+        await d.bridge.start_job(request())
+        d.service.step(30)
         for number, (name, label, _) in enumerate(actions.SCREENS, start=1):
             await d.press("escape", str(number))
             await d.settle()
             assert d.screen.scope == name
             assert f"{number} {label[:2]}" in d.text()
-
-
-async def test_ascii_terminals_get_ascii_only(opened: Any) -> None:
-    async with opened("connect", size=(100, 30), glyphs=formatting.ASCII) as d:
-        await d.schema_loaded()
-        await d.bridge.start_job(request())
-        d.service.step(30)
-        for name in actions.SCREEN_NAMES:
-            d.app.go(name)
-            await d.settle()
             assert d.text().isascii(), [c for c in d.text() if not c.isascii()]
+
+
+async def test_a_very_large_terminal_is_filled(opened: Any) -> None:
+    async with opened("failures", size=(300, 100)) as d:
+        await d.until(lambda: d.sees("150 open failures", "Checkpoints"))
+        assert len(d.text().splitlines()) == 100
+        assert "? Help" in d.text().splitlines()[-1]
 
 
 async def test_the_theme_changes_by_key_and_is_kept(opened: Any, tmp_path: Path) -> None:
