@@ -25,8 +25,10 @@ async def run(inv: Invocation) -> ExitCode:
 
     home = sandbox.default_home()
     headless = inv.args.headless or inv.out.as_json or not (sys.stdin.isatty() and sys.stdout.isatty())
+    was_up = await asyncio.to_thread(sandbox.status, home) is not None
     info = await sandbox.up(home, scale=inv.args.scale, seed=inv.args.seed, on_progress=inv.out.say)
-    keep = inv.args.keep
+    # A sandbox that ran before belongs to whoever started it.
+    keep = inv.args.keep or was_up
     try:
         service = IngestService(sandbox_settings(inv.settings, info), sandbox=True)
         if headless:

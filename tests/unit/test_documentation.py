@@ -61,3 +61,10 @@ def test_every_picture_of_the_readme_exists() -> None:
 def test_the_readme_shows_both_lines() -> None:
     assert "procore-ingest demo" in README
     assert "-m pytest" in README
+
+
+def test_every_module_of_the_core_is_on_its_map() -> None:
+    text = (ROOT / "ingestion" / "README.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "ingestion").glob("*.py")} - {"__init__"}
+    mapped = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    assert modules == mapped
