@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 
 from ingestion import document_ids, errors, reconciliation, settlement
-from ingestion.key_lookup import find_keys, find_rows, source_keys
+from ingestion.key_lookup import copies_of_keys, find_keys, find_rows, source_keys
 from ingestion.partitions import Kind, Partition
 from ingestion.settlement import Result, TableRun
 from ingestion.source_reader import Purpose, ReadBatch, Row
@@ -74,8 +74,7 @@ async def remove_missing(run: TableRun, last: ReadBatch) -> None:
     await _brake(run, len(gone), _in_steps(gone))
     async for keys in _in_steps(gone):
         await remove_gone(run, keys, last)
-    lost_copies = await _no_longer_duplicated(run, [key for key, met in failed.items() if met])
-    async for keys in _in_steps([*new, *lost_copies]):
+    async for keys in _in_steps(new):
         await _settle_again(run, keys, last)
     await end_failures_of_gone(run, [key for key, met in failed.items() if not met])
 
@@ -85,6 +84,35 @@ async def remove_documents(run: TableRun, keys: Sequence[str]) -> None:
     last = ReadBatch(Partition(table=run.name, ordinal=0, kind=Kind.SETTLE), ())
     async for step in _in_steps(keys):
         await remove_gone(run, step, last)
+
+
+async def settle_changed_copies(run: TableRun, last: ReadBatch) -> None:
+    """Settle keys again that were noted as held by several rows, where that is another number of rows now.
+
+    A copy that is deleted leaves no row version behind, so no read of changes tells of it, and a read of all
+    rows finds the one that is left unchanged.
+    """
+    if run.key_unique or run.hashed:
+        return
+    noted: dict[str, int] = defaultdict(int)
+    async for failure in settlement.failures_of(run, causes=("duplicate_key",)):
+        noted[failure.key] += 1
+    async for note in settlement.failures_of(run, causes=("identical_copy",), kind="warning"):
+        noted[note.key] += 1 if note.key in noted else 2  # the first copy is indexed and has no note
+    if not noted:
+        return
+    held = await copies_of_keys(run.reader, run.builder)
+    async for keys in _in_steps(key for key, rows in noted.items() if held.get(key, 1) != rows):
+        await _settle_again(run, keys, last)
+
+
+async def settle_doubts(run: TableRun, last: ReadBatch) -> None:
+    """Look again at keys whose operations a killed process began: documents of rows that are gone by now go.
+
+    What the read has met since is no longer in doubt. What cannot be settled stays in doubt for the next sync.
+    """
+    async for keys in _in_steps(sorted(run.doubts)):
+        await remove_gone(run, keys, last)
 
 
 async def _groups(run: TableRun, failed: dict[str, bool]) -> AsyncGenerator[frozenset[int], None]:
@@ -176,25 +204,6 @@ async def _settle_again(run: TableRun, keys: list[str], last: ReadBatch) -> None
         await reconciliation.settle_duplicates(
             run, ReadBatch(last.partition, (), done=True, purpose=Purpose.DUPLICATES), group
         )
-
-
-async def _no_longer_duplicated(run: TableRun, keys: Collection[str]) -> list[str]:
-    """Of failed keys that the source still holds, those that failed as duplicates and have fewer rows now."""
-    if run.key_unique or not keys:
-        return []
-    copies: dict[str, int] = defaultdict(int)
-    async for step in _in_steps(keys):
-        for failure in await settlement.standing(run, step, "record"):
-            if failure.cause == "duplicate_key":
-                copies[failure.key] += 1
-    if not copies:
-        return []
-    held: dict[str, int] = defaultdict(int)
-    async with aclosing(find_rows(run.reader, run.builder, copies)) as batches:
-        async for rows in batches:
-            for row in rows:
-                held[run.builder.key_of(row.values) or ""] += 1
-    return [key for key, count in copies.items() if held[key] != count]
 
 
 async def end_failures_of_gone(run: TableRun, keys: list[str]) -> None:

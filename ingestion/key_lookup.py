@@ -83,10 +83,18 @@ async def source_keys(reader: SourceReader, builder: DocumentBuilder) -> AsyncGe
 
 async def duplicated_keys(reader: SourceReader, builder: DocumentBuilder) -> set[str]:
     """The keys that more than one row holds."""
-    found: set[str] = set()
+    return set(await copies_of_keys(reader, builder))
+
+
+async def copies_of_keys(reader: SourceReader, builder: DocumentBuilder) -> dict[str, int]:
+    """How many rows hold each key that more than one does."""
+    found: dict[str, int] = {}
     async with aclosing(reader.texts(reader.queries.duplicate_keys())) as batches:
         async for batch in batches:
-            found.update(_keys(builder, batch))
+            for *key, copies in batch:
+                name = builder.key_from(key)
+                if name is not None:
+                    found[name] = found.get(name, 0) + int(copies or 0)
     return found
 
 

@@ -75,7 +75,7 @@ async def settle_singles(run: TableRun, batch: ReadBatch) -> None:
     fresh: list[Document] = []
     for document in documents:
         entry, prior = entries.get(document.key), priors[document.key]
-        same = entry is not None and entry.digest == document.digest and not prior.failed
+        same = run.stands(entry, document) and not prior.failed
         if same and prior.read:
             continue
         if same and run.mode is not Mode.FULL:
@@ -88,6 +88,8 @@ async def settle_singles(run: TableRun, batch: ReadBatch) -> None:
     await settlement.feed(run, fresh, await run.io.sequence.next(), entries, result, unreadable)
     changed = [document.key for document in fresh] + [failure.key for failure in failures if failure.key]
     result.counts += _minus(priors[key] for key in changed)
+    if not run.key_unique:
+        await _drop_stale(run, keys, ())
     await settlement.commit(run, result)
 
 
@@ -139,13 +141,12 @@ async def _settle_groups(run: TableRun, groups: Sequence[Group]) -> None:
         if not group.identical:
             for row, _ in group.members:
                 result.fail(settlement.duplicate_key(run, group.key, row, len(group.members)))
-            if group.key in entries:
+            if group.key in entries or group.key in run.doubts:
                 removals.append(group.key)
             continue
         assert group.document is not None
         entry = entries.get(group.key)
-        same = entry is not None and entry.digest == group.document.digest
-        if same and run.mode is not Mode.FULL:
+        if run.stands(entry, group.document) and run.mode is not Mode.FULL:
             result.seen.append(group.key)
             result.count(read=1, skipped=1, size_bytes=group.document.size_bytes)
         else:
@@ -166,8 +167,15 @@ async def remove(run: TableRun, keys: Sequence[str], read_seq: int, result: Resu
         return
     if run.io.files is not None:
         await run.io.files.forget(run.name, keys)
-    outcomes = await run.io.feeder.feed(
-        [Operation("remove", RECORD, document_ids.doc_id(run.name, key), read_seq) for key in keys]
+    # A document in doubt may never have been there: it counts as deleted only where the ledger knows it.
+    doubtful = [key for key in keys if key in run.doubts]
+    known = await run.io.state.lookup(run.name, doubtful) if doubtful else {}
+    uncounted = {key for key in doubtful if key not in known}
+    outcomes = await settlement.send(
+        run,
+        result,
+        keys,
+        [Operation("remove", RECORD, document_ids.doc_id(run.name, key), read_seq) for key in keys],
     )
     for key, outcome in zip(keys, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
@@ -175,7 +183,7 @@ async def remove(run: TableRun, keys: Sequence[str], read_seq: int, result: Resu
             result.failures.append(replace(failure, stage="delete"))
         else:
             result.removed.append(key)
-            result.count(deleted=1)
+            result.count(deleted=int(key not in uncounted))
 
 
 async def resolve_unrenewed(run: TableRun) -> None:

@@ -66,6 +66,10 @@ class TableRun:
     """Rows of the table in the index after its last sync, None where that is not known."""
     aside: set[str] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
+    flights: list[int] = field(default_factory=list)
+    """Notes of operations that an earlier run began and never ended."""
+    doubts: set[str] = field(default_factory=set)
+    """Their keys as far as they are unsettled: what the ledger says of these may not be what the index holds."""
 
     @property
     def name(self) -> str:
@@ -75,6 +79,10 @@ class TableRun:
     def hashed(self) -> bool:
         """Whether rows are told apart by their content, the table having no key."""
         return not self.table.key_columns
+
+    def stands(self, entry: LedgerEntry | None, document: Document) -> bool:
+        """Whether the index holds exactly this document, so far as is known for certain."""
+        return entry is not None and entry.digest == document.digest and document.key not in self.doubts
 
     def has_null_key(self, row: Row) -> bool:
         return not self.hashed and self.builder.key_of(row.values) is None
@@ -102,6 +110,8 @@ class Result:
     failures: list[Failure] = field(default_factory=list)
     row_hashes: dict[str, int] = field(default_factory=dict)
     fed: list[Document] = field(default_factory=list)
+    flights: list[int] = field(default_factory=list)
+    in_doubt: list[str] = field(default_factory=list)
 
     def count(self, **counts: int) -> None:
         self.counts += Counts(**counts)
@@ -163,7 +173,7 @@ async def settle(run: TableRun, prepared: Prepared) -> None:
     fresh = []
     for document in documents:
         entry = entries.get(document.key)
-        if run.mode is not Mode.FULL and entry is not None and entry.digest == document.digest:
+        if run.mode is not Mode.FULL and run.stands(entry, document):
             result.seen.append(document.key)
             result.count(read=1, skipped=1, size_bytes=document.size_bytes)
         else:
@@ -189,7 +199,7 @@ async def feed(
         Operation("put", RECORD, document.record.doc_id, read_seq, {**document.fields, "ingested_at": now_ms})
         for document in documents
     ]
-    outcomes = await run.io.feeder.feed(operations) if operations else []
+    outcomes = await send(run, result, [document.key for document in documents], operations)
     for document, outcome in zip(documents, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
             result.fail(refusal(run, document.key, outcome))
@@ -212,6 +222,27 @@ async def feed(
         result.failures += warnings
         result.fed.append(document)
         result.count(read=1, indexed=1, warned=1 if warnings else 0, size_bytes=document.size_bytes)
+
+
+async def send(
+    run: TableRun, result: Result, keys: Sequence[str], operations: Sequence[Operation]
+) -> list[Outcome]:
+    """What Vespa says of operations on these keys, noted before they are sent.
+
+    A process killed between Vespa's acknowledgement and our commit leaves documents that no ledger knows, or
+    takes away such that it does: whoever goes on must look at these keys, even if their rows are gone by then.
+    """
+    if not operations:
+        return []
+    result.flights.append(await run.io.state.begin_feed(run.name, keys))
+    outcomes = await run.io.feeder.feed(operations)
+    for key, outcome in zip(keys, outcomes, strict=True):
+        if outcome.verdict is Verdict.ACCEPTED:
+            run.doubts.discard(key)
+        elif outcome.verdict is Verdict.REFUSED and outcome.status == 500:
+            # Refused after several tries of which one may have taken effect.
+            result.in_doubt.append(key)
+    return outcomes
 
 
 async def commit(
@@ -250,6 +281,8 @@ async def commit(
             removed=result.removed,
             failures=result.failures,
             row_hashes=result.row_hashes,
+            flights=result.flights,
+            in_doubt=result.in_doubt,
             partition=progress,
             checkpoint=CheckpointUpdate(status="running", last_record_id=last_key),
             events=events,

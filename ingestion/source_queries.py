@@ -148,11 +148,11 @@ class TableQueries:
         return f"({name} >= $1::text{cast} OR {name} IS NULL)"
 
     def duplicate_keys(self) -> Query:
-        """The key columns' text of each key that several rows hold."""
+        """The key columns' text of each key that several rows hold, and how many do."""
         texts = sql.text_columns(self.key, "t")
         groups = ", ".join(self._group(column) for column in self.key)
         return Query(
-            f"SELECT {_firsts(texts, self.key)} FROM {self._from()} WHERE NOT ({self._any_null()}) "
+            f"SELECT {_firsts(texts, self.key)}, count(*)::text FROM {self._from()} WHERE NOT ({self._any_null()}) "
             f"GROUP BY {groups} HAVING count(*) > 1"
         )
 

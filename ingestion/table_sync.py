@@ -146,7 +146,11 @@ class TableSync:
         reader = SourceReader(self.io.db, table, layout, self.io.version_num, self.io.batch_size, self.io.log)
         unique = table.key_basis in _DECLARED
         builder = self.transform.builder(table)
-        return TableRun(self.io, table, builder, reader, Mode.FULL, unique, rereads=True, counts=done)
+        flights, doubts = await self.io.state.left_in_flight(table.name)
+        return TableRun(
+            self.io, table, builder, reader, Mode.FULL, unique, rereads=True, counts=done,
+            flights=flights, doubts=doubts,
+        )  # fmt: skip
 
     async def _plan(self, run: TableRun, known: TableState | None, mark: str) -> TablePlan:
         """The stored plan of an earlier run, or a new one, stored."""
@@ -266,6 +270,8 @@ class TableSync:
         except errors.MassDeleteBrake as brake:
             message = f"{brake} {brake.hint}"
             await self._note(message)
+        await deletes.settle_changed_copies(run, last)
+        await deletes.settle_doubts(run, last)
         if plan.mode is not Mode.CHANGES:
             await reconciliation.resolve_unrenewed(run)
         status = "partial" if message or run.counts.failed else "completed"
@@ -297,6 +303,8 @@ class TableSync:
                     },
                 ),
                 table_status=status,
+                flights=run.flights,
+                in_doubt=sorted(run.doubts),
                 events=[
                     TableFinished(
                         job_id=self.io.job.id, table=self.name, status=status, counts=run.counts,

@@ -106,8 +106,13 @@ V1: Final = (
         decided_at REAL NOT NULL, PRIMARY KEY (kind, subject)) WITHOUT ROWID""",
 )
 
+V2: Final = (
+    # Keys whose documents are being written or removed: one row a batch, gone with its commit.
+    "CREATE TABLE in_flight (id INTEGER PRIMARY KEY AUTOINCREMENT, table_id INTEGER NOT NULL, keys TEXT NOT NULL)",
+)
+
 Migrations = Sequence[Sequence[str]]
-MIGRATIONS: Final[Migrations] = (V1,)
+MIGRATIONS: Final[Migrations] = (V1, V2)
 """Migration N brings a file of version N - 1 to version N. Only ever appended to."""
 
 

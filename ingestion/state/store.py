@@ -23,6 +23,7 @@ from ingestion.state.decisions import Decisions
 from ingestion.state.event_log import EventLog
 from ingestion.state.failures import Failures
 from ingestion.state.files import Files
+from ingestion.state.in_flight import InFlight
 from ingestion.state.job_tables import JobTables
 from ingestion.state.jobs import Jobs
 from ingestion.state.ledger import Ledger
@@ -43,6 +44,7 @@ class StateStore(
     EventLog,
     Partitions,
     Ledger,
+    InFlight,
     Failures,
     Files,
     Tables,

@@ -25,6 +25,7 @@ SET_STATE: Final = """UPDATE tables SET has_state = 1, oid = :oid, relfilenode =
 # Forget a table, all but its failures and history.
 FORGET: Final = (
     "DELETE FROM ledger WHERE table_id = :table_id",
+    "DELETE FROM in_flight WHERE table_id = :table_id",
     "DELETE FROM file_links WHERE table_id = :table_id",
     "DELETE FROM checkpoints WHERE table_id = :table_id",
     """UPDATE tables SET has_state = 0, oid = NULL, relfilenode = NULL, key_columns = NULL, key_basis = '',

@@ -297,6 +297,10 @@ class BatchCommit:
     """Keys found unchanged: their ledger epoch becomes this job's; open record failures are resolved."""
     removed: Sequence[str] = ()
     """Keys no longer in the index: ledger, file links, open failures and warnings of them end."""
+    flights: Sequence[int] = ()
+    """Notes of `begin_feed` that this batch ends."""
+    in_doubt: Sequence[str] = ()
+    """Keys of those that stay in doubt: Vespa never said what became of them."""
     resolved: Sequence[str] = ()
     """Other keys whose open record and warning failures are over, such as rows that are gone."""
     failures: Sequence[Failure] = ()
