@@ -159,7 +159,7 @@ async def _relations(
     if options.rows:
         settled = [(r.source_table, r.source_column) for r in inferred.relationships]
         typed = await relationship_context.typed_references(db, found.tables, matcher, settled, log)
-        inferred.add_typed([r for r in typed if relationships.is_allowed(r, decisions or {})])
+        inferred.settle([r for r in typed if relationships.is_allowed(r, decisions or {})])
     return inferred
 
 

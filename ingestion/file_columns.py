@@ -20,6 +20,8 @@ from ingestion.sql import ident, table_ref
 
 _SAMPLE_VALUES = 100
 _LOOKED_AT_ROWS = 20_000
+_SAMPLE_DOCUMENTS = 60
+_LONGEST_TEXT = 4_000
 _LONGEST_JSON = 100_000
 _QUERY_LIMIT_S = 3.0
 
@@ -211,11 +213,7 @@ async def _look(db: DatabaseConnection, table: Table, columns: Sequence[Column])
     if table.kind == "table" and table.row_count > 2 * _LOOKED_AT_ROWS:
         part = f" TABLESAMPLE SYSTEM ({min(100.0, 150.0 * _LOOKED_AT_ROWS / table.row_count):.4f}) REPEATABLE (3)"
     every = max(1, min(table.row_count, _LOOKED_AT_ROWS) // (4 * _SAMPLE_VALUES))
-    outputs = ", ".join(
-        f"ARRAY(SELECT left(c{i}::text, {_LONGEST_JSON}) FROM s WHERE c{i} IS NOT NULL"
-        f" AND c{i}::text NOT IN ('', '{{}}', '[]', 'null', '\"\"') LIMIT {_SAMPLE_VALUES}) AS v{i}"
-        for i in range(len(columns))
-    )
+    outputs = ", ".join(f"ARRAY({_values_query(c, i)}) AS v{i}" for i, c in enumerate(columns))
     query = (
         f"WITH r AS (SELECT {picked}, row_number() OVER () AS place FROM {table_ref(table)}{part}"
         f" LIMIT {_LOOKED_AT_ROWS}), s AS MATERIALIZED (SELECT * FROM r ORDER BY place % {every}, place"
@@ -223,6 +221,23 @@ async def _look(db: DatabaseConnection, table: Table, columns: Sequence[Column])
     )
     (row,) = await limited.fetch(db, query, timeout_s=_QUERY_LIMIT_S)
     return {c.name: look_at([v for v in row[f"v{i}"] if v]) for i, c in enumerate(columns)}
+
+
+def _values_query(column: Column, place: int) -> str:
+    """Non-empty values of one column as text; huge documents are passed over, so that a look stays a look."""
+    name = f"c{place}"
+    length, count, small = _LONGEST_TEXT, _SAMPLE_VALUES, ""
+    if is_json(column):
+        length, count, small = (
+            _LONGEST_JSON,
+            _SAMPLE_DOCUMENTS,
+            f" AND pg_column_size({name}) < {_LONGEST_JSON // 2}",
+        )
+    empty = "('', '{}', '[]', 'null', '\"\"')"
+    return (
+        f"SELECT left({name}::text, {length}) FROM s WHERE {name} IS NOT NULL{small}"
+        f" AND {name}::text NOT IN {empty} LIMIT {count}"
+    )
 
 
 def look_at(values: Sequence[str]) -> Look:

@@ -32,6 +32,9 @@ V = TypeVar("V")
 MOST_VALUES = 1000
 """Distinct values taken of a column."""
 
+_MOST_IN_ALL = 1_000_000
+"""Values held at once; in a database of very many columns each gives fewer."""
+
 _FEW_VALUES = 60
 """Enough to rule a table out where no name speaks for it."""
 
@@ -101,7 +104,9 @@ async def gather(
     log = log or logging.getLogger(__name__)
     sampled = [name for name in plan.columns if by_name[name].row_count]
     reader = _Reader(db, log, on_table, len(sampled) + len(plan.named))
-    found = await reader.each(sampled, lambda name: _sample(db, by_name[name], plan.columns[name]))
+    columns = sum(len(plan.columns[name]) for name in sampled)
+    most = max(100, min(MOST_VALUES, _MOST_IN_ALL // max(1, columns)))
+    found = await reader.each(sampled, lambda name: _sample(db, by_name[name], plan.columns[name], most))
     for samples in found.values():
         evidence.samples.update(samples)
     await reader.each(
@@ -169,7 +174,7 @@ def _may_be_blind(table: Table, column: Column, matcher: NameMatcher) -> bool:
 
 
 async def _sample(
-    db: DatabaseConnection, table: Table, columns: Sequence[Column]
+    db: DatabaseConnection, table: Table, columns: Sequence[Column], most: int
 ) -> dict[tuple[str, str], Sample]:
     """Distinct values of the columns, chosen evenly by their hash from a bounded number of rows."""
     picked = ", ".join(f"{ident(c.name)}::text AS c{i}" for i, c in enumerate(columns))
@@ -185,7 +190,7 @@ async def _sample(
     )
     distinct = ", ".join(
         f"d{i} AS MATERIALIZED (SELECT c{i} AS v, count(*) AS n FROM s WHERE c{i} IS NOT NULL GROUP BY c{i}"
-        f" ORDER BY md5(c{i}) LIMIT {MOST_VALUES})"
+        f" ORDER BY md5(c{i}) LIMIT {most})"
         for i in range(len(columns))
     )
     query = (

@@ -77,7 +77,7 @@ class NameMatcher:
     def _doubt_subtypes(self, ask: Ask, found: list[NameMatch]) -> list[NameMatch]:
         """A key that several tables share: names do not tell a person from an employee, values do."""
         sharing = self._words.by_key_name.get(ask.column.name.lower(), ())
-        owners = [e for e, k in sharing if e is not ask.source and k.likely >= 0.5 and not k.composite]
+        owners = [e for e, k in sharing if k.likely >= 0.5 and not k.composite]
         home = self._words.exactly(ask.stem)
         if home in owners:
             # `user_profiles` extends the users; only what goes by another name may be a kind of its own.

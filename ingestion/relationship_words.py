@@ -111,6 +111,9 @@ def abbreviates(short: str, word: str) -> float:
         return 0.0
     if any(singular(full) == word for full in _KNOWN_SHORT.get(short, ())):
         return 0.9
+    if len(short) > 0.7 * len(word):
+        # A contractor is no contract.
+        return 0.0
     if word.startswith(short) and len(short) >= 3:
         return 0.6 if len(short) < 4 else 0.75
     rest = iter(word)

@@ -87,8 +87,8 @@ class Inference:
     candidates: list[ImplicitRelationship] = field(default_factory=list)
     external: list[ExternalColumn] = field(default_factory=list)
 
-    def add_typed(self, relations: Sequence[ImplicitRelationship]) -> None:
-        """References that hold for one type only; their columns are no candidates or external ones any more."""
+    def settle(self, relations: Sequence[ImplicitRelationship]) -> None:
+        """Assert these; their columns are no candidates and no external ones any more."""
         columns = {(r.source_table, r.source_column) for r in relations}
         self.relationships += relations
         self.candidates = [c for c in self.candidates if (c.source_table, c.source_column) not in columns]
@@ -361,32 +361,34 @@ def _follow_namesakes(tables: Mapping[str, Table], known: _Known, result: Infere
                 kept.remove(relation)
                 reason = f"as in {example[name]}, where its values are keys of no table"
                 result.external.append(ExternalColumn(relation.source_table, relation.source_column, reason))
-    for external in list(result.external):
-        name = external.column.lower()
-        targets = proven.get(name, set())
-        if not external.tested and len(targets) == 1 and "" not in targets:
-            relation_or_none = _like_namesake(tables, known, external, next(iter(targets)), example[name])
-            if relation_or_none is not None:
-                result.external.remove(external)
-                result.relationships.append(relation_or_none)
+    asserted_columns = {(r.source_table, r.source_column) for r in result.relationships}
+    open_columns = {(e.table, e.column) for e in result.external if not e.tested}
+    open_columns |= {(c.source_table, c.source_column) for c in result.candidates if c.orphan_share is None}
+    for source, column in sorted(open_columns - asserted_columns):
+        targets = proven.get(column.lower(), set())
+        if len(targets) == 1 and "" not in targets:
+            found = _like_namesake(
+                tables, known, source, column, next(iter(targets)), example[column.lower()]
+            )
+            if found is not None:
+                result.settle([found])
 
 
 def _like_namesake(
-    tables: Mapping[str, Table], known: _Known, external: ExternalColumn, target: str, example: str
+    tables: Mapping[str, Table], known: _Known, source: str, name: str, target: str, example: str
 ) -> ImplicitRelationship | None:
     key = known.matcher.keys(target)[0].column
-    column = tables[external.table].column(external.column)
-    rejected = known.decisions.get((external.table, external.column), {}).get(target) is False
-    if rejected or external.table == target or not compatible(column, key, True):
+    rejected = known.decisions.get((source, name), {}).get(target) is False
+    if rejected or source == target or not compatible(tables[source].column(name), key, True):
         return None
     return ImplicitRelationship(
-        external.table,
-        external.column,
+        source,
+        name,
         target,
         key.name,
         confidence=0.85,
-        evidence=[f"namesake: in {example} the values of {external.column} are keys there"],
-        relation=role_of(external.column),
+        evidence=[f"namesake: in {example} the values of {name} are keys there"],
+        relation=role_of(name),
     )
 
 

@@ -154,9 +154,9 @@ def _judge(column: Column, row: Row, place: int) -> TimestampFitness:
         if nulls > MOST_NULLS * rows:
             fit = False
     if row[f"infinite{place}"]:
-        reasons.append(f"{row[f'infinite{place}']:,} values are infinite")
+        reasons.append(f"{row[f'infinite{place}']:,} of the values are infinite")
     if row[f"future{place}"]:
-        reasons.append(f"{row[f'future{place}']:,} values lie in the future")
+        reasons.append(f"{row[f'future{place}']:,} of the values lie in the future")
         if row[f"future{place}"] > 0.2 * rows:
             fit = False
     if filled and row[f"distinct{place}"] < filled / 20:
