@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app import logs
 from app.exit_codes import ExitCode, exit_code_for
@@ -23,6 +23,9 @@ from app.output import Output
 from app.parser import build_parser
 from ingestion import errors
 from ingestion.settings import FIELDS, Settings, load
+
+if TYPE_CHECKING:
+    from app.progress_output import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +38,11 @@ class Invocation:
     stop: asyncio.Event
     """Set by SIGINT or SIGTERM: end at the next checkpoint."""
 
-    @property
-    def quiet(self) -> bool:
-        """Whether narration of progress is unwanted."""
-        return (getattr(self.args, "progress", None) or "auto") in ("none", "jsonl")
+    def steps(self) -> Steps:
+        """Narrates the steps of something long, as `--progress` says."""
+        from app.progress_output import Steps
 
-    def step(self, name: str, done: int, total: int) -> None:
-        """Narrate a step of something long."""
-        self.out.say(f"{name} ({done}/{total})" if total else name)
+        return Steps(self.out, self.args.progress or "auto")
 
 
 Command = Callable[[Invocation], Awaitable[ExitCode]]
@@ -94,7 +94,7 @@ def _command(argv: Sequence[str], out: Output) -> int:
     if args.completion:
         from app.completion import script
 
-        out.data(script(args.completion, parser))
+        out.document(script(args.completion, parser))
         return ExitCode.DONE
     name = args.command or "application"
     settings = load(_flags(args), config_file=args.config)

@@ -42,15 +42,19 @@ class Output:
     as_json: bool = False
     stdout: TextIO = field(default_factory=lambda: _or_nothing("stdout"))
     stderr: TextIO = field(default_factory=lambda: _or_nothing("stderr"))
+    line_is_open: bool = False
+    """Whether a line that moves stands on stderr, to be overwritten."""
     code_if_unread: int = 0
     """The exit code when whoever read stdout has gone."""
 
     def data(self, text: str) -> None:
         """Write text for people, with a line end if it has none."""
+        self.close_line()
         self._emit(lambda: _write(self.stdout, _ended(text)))
 
     def document(self, text: str) -> None:
         """Write text for programs: UTF-8 whatever the locale says, not a character changed."""
+        self.close_line()
         self._emit(lambda: _write_utf8(self.stdout, _ended(text)))
 
     def json(self, value: Any) -> None:
@@ -59,9 +63,25 @@ class Output:
 
     def say(self, text: str) -> None:
         """Narrate: one line on stderr, secrets redacted."""
-        self.draw(redact_text(text) + "\n")
+        self.close_line()
+        self.raw(redact_text(text) + "\n")
 
-    def draw(self, text: str) -> None:
+    def moving(self, text: str) -> None:
+        """Show one line on stderr in place of the one before; cut, as one that wraps cannot be overwritten."""
+        try:
+            width = max(20, os.get_terminal_size(self.stderr.fileno()).columns - 1)
+        except (OSError, ValueError):
+            width = 79
+        self.raw("\r\x1b[K" + redact_text(text)[:width])
+        self.line_is_open = True
+
+    def close_line(self) -> None:
+        """Take the line that moves away."""
+        if self.line_is_open:
+            self.line_is_open = False
+            self.raw("\r\x1b[K")
+
+    def raw(self, text: str) -> None:
         """Write to stderr as it stands, control characters too."""
         # Narration must not end the work that it tells of.
         with suppress(OSError, ValueError):

@@ -317,8 +317,8 @@ def _search(add: Add) -> None:
     search.add_argument("query", metavar="QUERY")
     search.add_argument("--table", metavar="T", help="in this table")
     search.add_argument("--project", type=_whole, metavar="N", help="in this project")
-    search.add_argument("--limit", type=_positive_whole, default=10, metavar="N")
-    search.add_argument("--offset", type=_not_negative, default=0, metavar="N")
+    search.add_argument("--limit", type=_hits, default=10, metavar="N", help="hits, 400 at most")
+    search.add_argument("--offset", type=_skipped_hits, default=0, metavar="N", help="hits to pass over")
     show = add(
         "show", "one document with its relations and files",
         ("a record", "show rfis:562949953421399"), ("a table as the index explains it", "show schema:rfis"),
@@ -405,10 +405,18 @@ def _positive_whole(text: str) -> int:
     return number
 
 
-def _not_negative(text: str) -> int:
+def _hits(text: str) -> int:
+    """Vespa's own limits, as its query API documents them: 400 hits, offset 1,000."""
     number = _whole(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
+    if not 1 <= number <= 400:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 to 400, Vespa's limit")
+    return number
+
+
+def _skipped_hits(text: str) -> int:
+    number = _whole(text)
+    if not 0 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to 1,000, Vespa's limit")
     return number
 
 

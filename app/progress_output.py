@@ -30,7 +30,6 @@ class Narrator:
         self._how = _resolve(out, how)
         self._view = progress.RunView()
         self._told_at = 0.0
-        self._line_open = False
 
     def publish(self, event: Event) -> None:
         """Take one event, as it happens."""
@@ -47,16 +46,13 @@ class Narrator:
             self._told_at = now
             line = self._status()
             if self._how == "bar":
-                self._out.draw("\r\x1b[K" + line[: self._width()])
-                self._line_open = True
+                self._out.moving(line)
             elif isinstance(event, events.BatchCommitted):
                 self._out.say(line)
 
     def close(self) -> None:
-        """End a line that moves."""
-        if self._line_open:
-            self._out.draw("\r\x1b[K")
-            self._line_open = False
+        """Take a line that moves away."""
+        self._out.close_line()
 
     def _whole_lines(self, event: Event) -> None:
         text = ""
@@ -76,7 +72,6 @@ class Narrator:
             case events.Backoff() if event.wait_s > 1:
                 text = f"{event.service} asks us to wait {event.wait_s:.1f} s: {event.reason}"
         if text:
-            self.close()
             self._out.say(text)
 
     def _status(self) -> str:
@@ -108,7 +103,7 @@ class Narrator:
         )
         line = orjson.dumps(members).decode() + "\n"
         if self._out.as_json:
-            self._out.draw(line)
+            self._out.raw(line)
             return
         try:
             self._out.document(line)
@@ -116,12 +111,24 @@ class Narrator:
             # The job is what was asked for; it goes on when nobody listens any more.
             self._how = "none"
 
-    def _width(self) -> int:
-        """Columns that a line may fill: one that wraps could not be overwritten."""
-        try:
-            return max(20, os.get_terminal_size(self._out.stderr.fileno()).columns - 1)
-        except (OSError, ValueError):
-            return 79
+
+class Steps:
+    """Renders the steps of work that is no job, such as a discovery: called with a name, done and total."""
+
+    def __init__(self, out: Output, how: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out, self._clock = out, clock
+        self._how = _resolve(out, how)
+        self._phase, self._told_at = "", 0.0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        text = f"{name} ({done}/{total})" if total else name
+        if self._how == "bar":
+            self._out.moving(text)
+            return
+        phase = name.partition(" ")[0]
+        if self._how == "plain" and (phase != self._phase or self._clock() - self._told_at >= PLAIN_EVERY_S):
+            self._phase, self._told_at = phase, self._clock()
+            self._out.say(text)
 
 
 def _resolve(out: Output, how: str) -> str:

@@ -40,12 +40,17 @@ _KNOWN = frozenset(_VARIABLES.values()) | {
 }  # fmt: skip
 _SOCKET_FOLDERS = ("/var/run/postgresql", "/run/postgresql", "/tmp")
 _URL = re.compile(r"^postgres(?:ql)?://", re.IGNORECASE)
-_HINT = "Write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE; percent-encode special characters."
+_HINT = "Write it as postgresql://USER@HOST:PORT/DATABASE, percent-encoded; .pgpass may hold the password."
 
 
 def parse(text: str) -> Keywords:
     """The keywords that a libpq URL, or a libpq `key=value` string, sets; raises SettingsError."""
     text = text.strip()
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+]{0,30})://", text)
+    if scheme and not _URL.match(text):
+        raise errors.SettingsError(
+            f"the database URL begins with {scheme.group(1)}://, the source must be PostgreSQL", hint=_HINT
+        )
     keywords = _parse_url(text) if _URL.match(text) else _parse_pairs(text)
     for name in keywords:
         if name not in _KNOWN:

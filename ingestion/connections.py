@@ -38,7 +38,8 @@ class Connections:
         """Where the source is; raises errors.SettingsError when the URL cannot be understood."""
         if self._config is None:
             config = ConnectionConfig.from_environment(self.settings.database_url or None, os.environ)
-            config.statement_timeout_s = self.settings.statement_timeout_s
+            if "statement_timeout" not in self.settings.database_url:
+                config.statement_timeout_s = self.settings.statement_timeout_s
             self._config = config
         return self._config
 

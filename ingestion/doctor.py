@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import tempfile
 import time
 
 from ingestion import connection_url, errors, inspecting
@@ -31,11 +32,14 @@ async def examine(settings: Settings) -> list[Check]:
 def _state(settings: Settings) -> list[Check]:
     folder = settings.state_root
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(existing, os.W_OK):
+    try:
+        # Asked by doing: what root may do, and what a file system allows, no permission bit tells.
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        said = f"{folder} cannot be written: {error.strerror or error}"
         return [
-            Check(
-                "state: folder", "problem", f"{folder} cannot be written", "Choose another with --state-dir."
-            )
+            Check("state: folder", "problem", said, "Make it writable, or choose another with --state-dir.")
         ]
     checks = [Check("state: folder", "ok", str(folder))]
     free = shutil.disk_usage(existing).free
@@ -139,9 +143,16 @@ def _aws(settings: Settings) -> list[Check]:
     if not settings.s3_bucket:
         return [Check("files: S3", "ok", "no bucket is set; files come by their URLs only")]
     import boto3
+    from botocore.exceptions import BotoCoreError
 
-    session = boto3.Session(profile_name=settings.s3_profile or None, region_name=settings.s3_region or None)
-    if session.get_credentials() is None:
+    try:
+        session = boto3.Session(
+            profile_name=settings.s3_profile or None, region_name=settings.s3_region or None
+        )
+        found = session.get_credentials()
+    except BotoCoreError as error:
+        return [Check("files: S3", "problem", str(error), "Correct AWS_PROFILE, or the profile's files.")]
+    if found is None:
         return [
             Check(
                 "files: S3",

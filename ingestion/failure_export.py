@@ -25,6 +25,11 @@ def to_dict(failure: Failure) -> dict[str, Any]:
     return {**found, "first_at": _iso(failure.first_at), "last_at": _iso(failure.last_at)}
 
 
+def to_line(failure: Failure) -> str:
+    """One line of the JSON lines form."""
+    return orjson.dumps(to_dict(failure)).decode() + "\n"
+
+
 async def export(state: StateStore, filter: FailureFilter, path: Path) -> int:
     """Write what the filter matches; how many. CSV where the name ends in `.csv`, else JSON lines.
 
@@ -38,8 +43,7 @@ async def export(state: StateStore, filter: FailureFilter, path: Path) -> int:
             if as_csv:
                 file.write(_csv_line(list(MEMBERS)))
             async for failure in state.failures(filter):
-                row = to_dict(failure)
-                file.write(_csv_line(list(row.values())) if as_csv else orjson.dumps(row).decode() + "\n")
+                file.write(_csv_line(list(to_dict(failure).values())) if as_csv else to_line(failure))
                 count += 1
         part.replace(path)
     except OSError as error:

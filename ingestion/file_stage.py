@@ -27,12 +27,23 @@ def download_dir(settings: Settings, state_path: Path) -> Path:
 
 
 class FileStage:
-    """A `FileSink` over a `FileIngester`; without `download` files are indexed as referenced, not fetched."""
+    """A `FileSink` over a `FileIngester`; without `download` files are indexed as referenced, not fetched.
+
+    With `left_over` the end also settles files that are pending from earlier jobs.
+    """
 
     def __init__(
-        self, io: SyncIO, transform: Transform, settings: Settings, *, download: bool, workers: int
+        self,
+        io: SyncIO,
+        transform: Transform,
+        settings: Settings,
+        *,
+        download: bool,
+        workers: int,
+        left_over: bool = True,
     ) -> None:
         self._io, self._transform = io, transform
+        self._left_over = download and left_over
         self._downloader = _downloader(io, settings) if download else None
         self._extractor = Extractor() if download else None
         self._open, self._is_open = AsyncExitStack(), False
@@ -63,9 +74,9 @@ class FileStage:
         await self._ingester.forget(table, keys)
 
     async def drain(self) -> None:
-        """Wait until all files are settled, those included that an earlier, killed job left pending."""
+        """Wait until all files are settled, with `left_over` those of earlier, killed jobs too."""
         await self._ingester.drain()
-        if self._downloader is not None:
+        if self._left_over:
             await self._settle_left_over()
             await self._ingester.drain()
 

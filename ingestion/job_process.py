@@ -23,12 +23,18 @@ def main() -> int:
     if os.fork():
         # Whoever started us waits for this half alone, so the job never becomes its zombie.
         os._exit(0)
-    message = json.loads(sys.stdin.buffer.readline())
+    try:
+        message = json.loads(sys.stdin.buffer.readline())
+    except ValueError:
+        return 1  # whoever started us is gone
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
     )
     try:
         asyncio.run(_run(message))
+    except asyncio.CancelledError:
+        _answer({"kind": "IngestionError", "message": "the job was stopped before it began", "hint": ""})
+        return 1
     except errors.IngestionError as error:
         _answer({"kind": type(error).__name__, "message": str(error), "hint": error.hint})
         logging.getLogger("procore_ingest").error("the job ended: %s", error)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from ingestion import discovering, errors, inspecting, job_reports, masks, namespaces, schema_documents
 from ingestion.checkpoint import CheckpointStore
@@ -17,12 +18,18 @@ from ingestion.reports import JobKind, JobReport, JobRequest
 from ingestion.schema_discovery import SchemaMap
 from ingestion.settings import Settings
 from ingestion.state.store import StateStore
-from ingestion.state.types import Job
+from ingestion.state.types import SUCCESSES, Job
 from ingestion.sync_io import FileSink, SyncIO
 from ingestion.sync_manager import SyncConfig, SyncManager, SyncResult
 from ingestion.table_sync import Transform
 from ingestion.vespa import queries
 from ingestion.vespa.feeding import Feeder
+
+KEPT_JOBS = 500
+"""Ended jobs whose events stay in the state; a daemon makes hundreds a day."""
+RESUMABLE = ("full", "incremental")
+
+T = TypeVar("T")
 
 
 async def run(
@@ -35,14 +42,12 @@ async def run(
 ) -> JobReport:
     """Run the job to its end; setting `stop` ends it at the next checkpoint, as `cancelled`.
 
+    Raises CancelledError when `stop` is set before there is a job.
     Raises what kept it from starting, and errors.SourceUnavailable, errors.VespaUnavailable or
     errors.StateError when one of them ended it; what was settled until then is stored, and the job resumable.
     """
     state = await connections.state()
-    await require_writer(state)
-    await require_index(connections)
-    schema = await discovering.discover(connections)
-    await claim_namespace(connections)
+    schema = await unless_stopped(stop, _prepared(connections, request))
     control = JobControl()
     job_id = ""
 
@@ -64,11 +69,66 @@ async def run(
         for stage in stages:
             await stage.aclose()
     if result.fault is not None:
-        raise result.fault
+        raise _resumable(result.fault, result.job_id)
     await _explain(connections, schema, [table.table for table in result.tables])
+    await state.prune_jobs(KEPT_JOBS)
     report = await job_reports.of_job(state, result.job_id)
     assert report is not None
     return report
+
+
+async def _prepared(connections: Connections, request: JobRequest) -> SchemaMap:
+    """Everything that could keep the job from starting, asked before it is made."""
+    state = await connections.state()
+    await require_writer(state)
+    if request.resume is not None:
+        await require_resumable(state, request.resume)
+    await require_index(connections)
+    schema = await discovering.discover(connections)
+    await claim_namespace(connections)
+    return schema
+
+
+async def unless_stopped(stop: asyncio.Event | None, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; raises CancelledError, `work` cancelled, when `stop` is set before its end."""
+    if stop is None:
+        return await work
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise asyncio.CancelledError("stopped before the job began")
+        return working.result()
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+def _resumable(fault: Exception, job_id: str) -> Exception:
+    """The fault that ended a job, with how to go on once it is mended."""
+    if isinstance(fault, errors.IngestionError):
+        fault.hint = f"{fault.hint} Then `procore-ingest ingest --resume {job_id}` goes on.".strip()
+    return fault
+
+
+async def require_resumable(state: StateStore, job_id: str) -> None:
+    """Raise errors.SettingsError for a job that is not there, or has nothing left to go on with."""
+    job = await state.find_job(job_id)
+    if job is None:
+        raise errors.SettingsError(
+            f"there is no job {job_id!r}", hint="`procore-ingest jobs list` lists them."
+        )
+    if job.kind not in RESUMABLE:
+        raise errors.SettingsError(
+            f"job {job_id} is of kind {job.kind}, which cannot be resumed", hint="Run its command again."
+        )
+    if job.status in SUCCESSES:
+        raise errors.SettingsError(
+            f"job {job_id} is {job.status}: it has reached its end",
+            hint="`failures retry` tries its failures again; `ingest --full` starts a new job.",
+        )
 
 
 async def require_writer(state: StateStore) -> None:
@@ -176,8 +236,11 @@ async def _obey(stop: asyncio.Event, control: JobControl) -> None:
 
 
 async def _explain(connections: Connections, schema: SchemaMap, tables: list[str]) -> None:
-    """Feed the schema's documents, so that the index explains the tables it holds."""
+    """Feed the schema's documents, so that the index explains the tables it holds; the job is done without."""
     index = await connections.index()
     state = await connections.state()
     read_seq = await state.reserve_read_seq(0)
-    await Feeder(index).feed(schema_documents.operations(schema, tables, read_seq))
+    try:
+        await Feeder(index).feed(schema_documents.operations(schema, tables, read_seq))
+    except errors.VespaUnavailable as error:
+        connections.logger.warning("the tables' own documents are not indexed: %s", error)

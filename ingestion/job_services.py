@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,18 +10,22 @@ from dataclasses import dataclass
 
 from ingestion import discovering, masks, retry_files, table_removal
 from ingestion.connections import Connections
-from ingestion.events import JobStarted, TableTotal
+from ingestion.events import Counts, JobStarted, TableTotal
 from ingestion.file_detector import FileDetector
 from ingestion.file_stage import FileStage
 from ingestion.job_control import JobControl
 from ingestion.schema_discovery import SchemaMap
 from ingestion.settlement import TableRun
+from ingestion.state.store import StateStore
 from ingestion.state.types import Failure, Job, JobTable, TableState
 from ingestion.sync_io import ReadSequence, SyncIO
 from ingestion.table_sync import TableSync, Transform
 from ingestion.vespa import queries
 from ingestion.vespa.client import VespaSession
 from ingestion.vespa.feeding import Feeder
+
+_LOOK_BACK = 50
+"""Jobs looked through for the newest sync."""
 
 
 @dataclass(slots=True)
@@ -36,6 +41,10 @@ class JobServices:
     async def table_run(self, table: str) -> TableRun:
         """A table ready to be read and settled; raises errors.SchemaError if it is gone or unreadable."""
         return await TableSync(self.io, self.transform, table, full=True).opened()
+
+    async def follow(self, table: str) -> None:
+        """Read and settle what changed in the table since its last sync, which moves its checkpoint."""
+        await TableSync(self.io, self.transform, table, full=False).run(Counts())
 
     async def retry_files(self, run: TableRun, failures: Sequence[Failure]) -> None:
         """Fetch the files of these failures again, from the URLs that their rows hold now."""
@@ -69,9 +78,12 @@ async def opened(
     *,
     schema: SchemaMap | None = None,
     write: bool = True,
+    fetch_files: bool = False,
     allow_mass_delete: bool = False,
 ) -> AsyncIterator[JobServices]:
     """The services of a job of this kind. With `write` it is stored, and holds the writer lock until its end.
+
+    Files of records are fetched as the last sync did, and with `fetch_files` in any case.
 
     Raises errors.WriterLocked naming the holder, errors.SourceUnavailable, errors.VespaUnavailable.
     """
@@ -99,14 +111,16 @@ async def opened(
             control=JobControl(),
             log=connections.logger,
             version_num=info.version_num,
+            source=info.source,
             delete_share=connections.settings.delete_share,
             allow_mass_delete=allow_mass_delete,
         )
 
     states = await state.table_states()
+    download = fetch_files or await _last_sync_fetched(state)
     if not write:
         io = io_of(Job(id="", kind=kind))
-        yield JobServices(io, index, transform, states, _file_stage(io, transform, connections))
+        yield JobServices(io, index, transform, states, _file_stage(io, transform, connections, download))
         return
     async with state.writer(None, kind):
         job = await state.create_job(kind, {"tables": list(tables)})
@@ -116,17 +130,30 @@ async def opened(
         await io.tell(
             JobStarted(job_id=job.id, kind=kind, tables=tuple(TableTotal(table=t, rows=0) for t in tables))
         )
-        io.files = stage = _file_stage(io, transform, connections)
+        io.files = stage = _file_stage(io, transform, connections, download)
         status = "failed"
         try:
             yield JobServices(io, index, transform, states, stage)
             await stage.drain()
             status = "completed"
+        except asyncio.CancelledError:
+            status = "cancelled"
+            raise
         finally:
             await stage.aclose()
             await state.finish_job(job.id, status, {"ended_at": time.time()})
 
 
-def _file_stage(io: SyncIO, transform: Transform, connections: Connections) -> FileStage:
+async def _last_sync_fetched(state: StateStore) -> bool:
+    """Whether the newest sync fetched files: what is mended afterwards is mended alike."""
+    for job in await state.list_jobs(_LOOK_BACK):
+        if job.kind in ("full", "incremental"):
+            return bool(job.plan.get("config", {}).get("download_files"))
+    return False
+
+
+def _file_stage(io: SyncIO, transform: Transform, connections: Connections, download: bool) -> FileStage:
     settings = connections.settings
-    return FileStage(io, transform, settings, download=True, workers=settings.file_workers)
+    return FileStage(
+        io, transform, settings, download=download, workers=settings.file_workers, left_over=False
+    )

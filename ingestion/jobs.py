@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,7 +21,9 @@ from ingestion.plan import Plan
 from ingestion.reports import JobKind, JobRequest
 from ingestion.settings import Settings
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 900.0
+LOG_BYTES = 5 * 2**20
+"""Beyond this the log of the jobs' processes begins anew."""
 
 
 def request_to_dict(request: JobRequest) -> dict[str, Any]:
@@ -42,10 +42,22 @@ def request_from_dict(members: dict[str, Any]) -> JobRequest:
 async def start(settings: Settings, request: JobRequest, log_path: Path) -> str:
     """Start the job's process; its id once it holds the writer lock and the job is stored.
 
-    Raises the error that the process reports when it cannot start: another writer, an unusable state.
+    Discovery comes before that and may take minutes; cancelled meanwhile, the process ends as well. Raises the
+    error that the process reports when it cannot start: another writer, an unusable state.
     """
     message = {"settings": settings.to_dict(), "request": request_to_dict(request)}
-    line = await asyncio.to_thread(_launch, json.dumps(message).encode() + b"\n", log_path)
+    process = await _launch(log_path)
+    try:
+        line = await asyncio.wait_for(_converse(process, message), START_TIMEOUT_S)
+    except TimeoutError:
+        _end(process, signal.SIGKILL)
+        raise errors.StateError(
+            f"the job's process did not start within {START_TIMEOUT_S:.0f} s",
+            hint=f"Its log is {log_path}.",
+        ) from None
+    except asyncio.CancelledError:
+        _end(process, signal.SIGTERM)
+        raise
     answer = json.loads(line) if line.strip() else {}
     if "job_id" in answer:
         return str(answer["job_id"])
@@ -56,36 +68,52 @@ async def start(settings: Settings, request: JobRequest, log_path: Path) -> str:
     )
 
 
-def _launch(message: bytes, log_path: Path) -> bytes:
-    """Hand the message to a new process and return the line it answers with, empty if it ended without."""
+async def _launch(log_path: Path) -> asyncio.subprocess.Process:
+    """The new process, in the caller's folder: paths of settings and certificates may be relative to it."""
     log_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (
-        log_path.open("ab") as log,
-        subprocess.Popen(
-            [sys.executable, "-m", "ingestion.job_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        if os.fstat(log).st_size > LOG_BYTES:
+            os.truncate(log, 0)
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            # Nothing of the folder that it starts in is imported.
+            "-P",
+            "-m",
+            "ingestion.job_process",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            cwd=_import_folder(),
-        ) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(message)
-            process.stdin.flush()
-        # The process forks once and its first half ends: nobody has to wait for the job's own process.
-        ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
-        if not ready:
-            os.killpg(process.pid, signal.SIGTERM)
-            raise errors.StateError(
-                f"the job's process did not start within {START_TIMEOUT_S:.0f} s",
-                hint=f"Its log is {log_path}.",
-            )
-        return process.stdout.readline()
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_folders())},
+        )
+    finally:
+        os.close(log)
 
 
-def _import_folder() -> str:
-    """Where `ingestion` can be imported from, also when it runs from a checkout."""
-    return str(Path(__file__).resolve().parent.parent)
+async def _converse(process: asyncio.subprocess.Process, message: dict[str, Any]) -> bytes:
+    """Hand over the message; the line that the process answers with, empty if it ended without."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        await process.stdin.drain()
+        process.stdin.close()
+    # The process forks once and its first half ends: nobody has to wait for the job's own process.
+    line = await process.stdout.readline()
+    # Its output leads nowhere once it has answered; so the pipe is done with before the loop may close.
+    await process.stdout.read()
+    await process.wait()
+    return line
+
+
+def _end(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
+    """End both halves: the second is of the first one's group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signum)
+
+
+def _import_folders() -> list[str]:
+    """Where `ingestion` can be imported from, also when it runs from a checkout; then what the caller had."""
+    kept = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return [str(Path(__file__).resolve().parent.parent), *kept]

@@ -35,7 +35,8 @@ async def retry(connections: Connections, filter: FailureFilter, *, canary: int 
     if not chosen:
         return RetryReport(0, 0, 0)
     tables = sorted({failure.table for failure in chosen})
-    async with job_services.opened(connections, "retry", tables) as services:
+    has_files = any(failure.kind == "file" for failure in chosen)
+    async with job_services.opened(connections, "retry", tables, fetch_files=has_files) as services:
         for table in tables:
             await _table(services, table, [f for f in chosen if f.table == table])
     still_open = {
@@ -63,13 +64,23 @@ async def _table(services: JobServices, table: str, failures: list[Failure]) -> 
     for failure in failures:
         by_kind[failure.kind].append(failure)
     records = by_kind["record"] + by_kind["warning"]
-    if any(not failure.key for failure in records):
+    nameless = [failure.id for failure in records if not failure.key]
+    if nameless:
         await _null_keys(run)
+        # A row that was given a key stands under it now, and only a read of what changed finds it there.
+        if await _settled(services, nameless) and await services.io.state.last_success(table) is not None:
+            await services.follow(table)
     keys = [failure.key for failure in records if failure.key]
     await settle_keys(run, keys)
     await deletes.end_failures_of_gone(run, keys)
     if by_kind["file"]:
         await services.retry_files(run, by_kind["file"])
+
+
+async def _settled(services: JobServices, ids: list[int]) -> bool:
+    """Whether any of these failures is over."""
+    still_open = FailureFilter(kinds=None, ids=tuple(ids))
+    return (await services.io.state.failure_page(still_open, limit=1)).total < len(ids)
 
 
 async def _null_keys(run: TableRun) -> None:

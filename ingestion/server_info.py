@@ -30,6 +30,11 @@ class ServerInfo:
     now_s: float = 0.0
     """The server's clock, epoch seconds."""
 
+    @property
+    def source(self) -> str:
+        """Which server answers on which timeline; empty where we may not ask."""
+        return f"{self.system_identifier}/{self.timeline or 0}" if self.system_identifier else ""
+
 
 async def read(db: DatabaseConnection) -> ServerInfo:
     """Ask the server; consumes no transaction id, works on a standby and without special rights."""

@@ -310,7 +310,15 @@ class IngestService:
         return await (await self._connections.state()).failure_page(filter, after=after or 0, limit=limit)
 
     async def failure(self, failure_id: int) -> Failure:
-        return await (await self._connections.state()).failure(failure_id)
+        """Raises errors.SettingsError when there is none."""
+        filter = FailureFilter(kinds=None, statuses=None, ids=(failure_id,))
+        page = await (await self._connections.state()).failure_page(filter, limit=1)
+        if not page.items:
+            raise errors.SettingsError(
+                f"there is no failure {failure_id}",
+                hint="`procore-ingest failures list` shows those there are.",
+            )
+        return page.items[0]
 
     async def failure_clusters(self, filter: FailureFilter) -> Sequence[FailureCluster]:
         return await (await self._connections.state()).failure_clusters(filter)

@@ -24,7 +24,7 @@ async def run(inv: Invocation) -> ExitCode:
             include_samples=args.include_samples,
             include_stats=args.include_stats,
             schemas=args.schema,
-            on_progress=None if inv.quiet else inv.step,
+            on_progress=inv.steps(),
         )
     renderers = {
         "json": schema_export.to_json,
@@ -38,7 +38,7 @@ async def run(inv: Invocation) -> ExitCode:
         _write(Path(args.output), renderers[args.format](schema), inv)
     else:
         chosen = "json" if out.as_json else args.format
-        out.data(renderers[chosen](schema))
+        out.document(renderers[chosen](schema))
     unreadable = [table for table in schema.tables if not table.readable]
     if unreadable:
         out.say(f"{len(unreadable)} tables cannot be read: {', '.join(t.name for t in unreadable[:10])}")

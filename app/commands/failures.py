@@ -6,8 +6,8 @@ from pathlib import Path
 
 from app.cli import Invocation
 from app.exit_codes import ExitCode
-from app.output import table, to_json
-from ingestion import failure_export
+from app.output import table
+from ingestion import errors, failure_export
 from ingestion.failures import advice_for, title_of
 from ingestion.service import IngestService
 from ingestion.state.types import FailureFilter
@@ -31,7 +31,8 @@ def filter_of(inv: Invocation) -> FailureFilter:
             for kind, flag in (("record", args.records), ("file", args.files), ("warning", args.warnings))
             if flag
         ),
-        ("record", "file"),
+        # An id names its failure, whatever it is of.
+        None if getattr(args, "id", None) else ("record", "file"),
     )
     return FailureFilter(
         kinds=kinds,
@@ -74,12 +75,17 @@ async def _show(inv: Invocation, service: IngestService) -> ExitCode:
     found = {**failure_export.to_dict(failure), "advice": advice_for(failure.cause), "detail": failure.detail}
     if preview is not None:
         found |= {"row": preview.row, "document": preview.document}
-    inv.out.data(to_json(found))
+    inv.out.json(found)
     return ExitCode.DONE
 
 
 async def _retry(inv: Invocation, service: IngestService) -> ExitCode:
     report = await service.retry(filter_of(inv), canary=CANARIES if inv.args.canary else None)
+    if inv.args.id and not report.tried:
+        raise errors.SettingsError(
+            f"none of these failures is open: {', '.join(map(str, inv.args.id))}",
+            hint="`failures list` shows those that are.",
+        )
     if inv.args.canary and report.failed == 0 and report.tried:
         inv.out.say(f"the first {report.tried} succeeded, going on with the rest")
         rest = await service.retry(filter_of(inv))
@@ -103,7 +109,7 @@ async def _export(inv: Invocation, service: IngestService) -> ExitCode:
     while True:
         page = await service.failures(filter, after, 1000)
         for failure in page.items:
-            inv.out.data(" ".join(to_json(failure_export.to_dict(failure)).split("\n")))
+            inv.out.document(failure_export.to_line(failure))
         if page.next is None:
             return ExitCode.DONE
         after = page.next

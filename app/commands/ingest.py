@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from app.cli import Invocation
 from app.exit_codes import ExitCode
-from app.output import Output, table
+from app.output import table
 from app.progress_output import Narrator
 from ingestion import errors, job_reports
 from ingestion import plan as plans
@@ -18,6 +19,7 @@ from ingestion.service import IngestService
 async def run(inv: Invocation) -> ExitCode:
     """Run the job that the flags and the plan describe."""
     args = inv.args
+    _check_resume(inv)
     plan = plan_of(inv)
     kind = JobKind.INCREMENTAL if args.incremental else JobKind.FULL
     request = JobRequest(kind, plan, args.resume, args.allow_mass_delete)
@@ -25,7 +27,27 @@ async def run(inv: Invocation) -> ExitCode:
         if args.dry_run:
             return await _dry_run(inv, service, plan)
         report = await run_job(inv, service, request)
-    return ended(inv.out, report)
+    return ended(inv, report)
+
+
+_OF_THE_JOB = (
+    "tables", "exclude", "plan", "batch_size", "workers", "download_files", "file_workers", "allow_mass_delete",
+)  # fmt: skip
+
+
+def _check_resume(inv: Invocation) -> None:
+    """A job goes on with the plan that it has: a flag that would change it is refused, not ignored."""
+    if inv.args.resume is None:
+        return
+    if inv.args.dry_run:
+        raise errors.SettingsError("--dry-run goes with --full or --incremental", hint="Leave out --resume.")
+    given = [name for name in _OF_THE_JOB if getattr(inv.args, name, None)]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise errors.SettingsError(
+            f"--resume goes on with the job's own plan; {flag} cannot change it",
+            hint=f"Leave out {flag}, or start a new job with --full.",
+        )
 
 
 def plan_of(inv: Invocation) -> Plan:
@@ -46,20 +68,24 @@ def plan_of(inv: Invocation) -> Plan:
 
 async def run_job(inv: Invocation, service: IngestService, request: JobRequest) -> JobReport:
     """Run a job with progress; the first Ctrl-C stops it at its checkpoint."""
-    narrator = Narrator(inv.out, getattr(inv.args, "progress", None) or "auto")
+    narrator = Narrator(inv.out, inv.args.progress or "auto")
     try:
         return await service.run_job(request, publish=narrator.publish, stop=inv.stop)
     finally:
         narrator.close()
 
 
-def ended(out: Output, report: JobReport) -> ExitCode:
-    """Print the report and give the job's exit code."""
+def ended(inv: Invocation, report: JobReport) -> ExitCode:
+    """Print the report and give the job's exit code, also when nobody reads the report."""
+    out, code = inv.out, exit_code_of(report)
+    out.code_if_unread = code
     if out.as_json:
         out.json(job_reports.to_json(report))
+    elif inv.args.progress == "jsonl":
+        out.say(report_text(report))  # stdout carries the events, one JSON object a line
     else:
         out.data(report_text(report))
-    return exit_code_of(report)
+    return code
 
 
 def exit_code_of(report: JobReport) -> ExitCode:
@@ -67,9 +93,10 @@ def exit_code_of(report: JobReport) -> ExitCode:
     counts = report.counts
     if report.status == "cancelled":
         return ExitCode.CANCELLED
-    if report.status == "failed" and counts.indexed == 0 and counts.read > 0:
+    nothing = not (counts.indexed or counts.skipped or counts.deleted)
+    if nothing and (report.status == "failed" or counts.failed):
         return ExitCode.NOTHING
-    if report.status in ("completed",) and counts.failed == 0 and report.files.failed == 0:
+    if report.status == "completed" and counts.failed == 0 and report.files.failed == 0:
         return ExitCode.DONE
     return ExitCode.INCOMPLETE
 
@@ -108,15 +135,13 @@ def report_text(report: JobReport) -> str:
 
 
 async def _dry_run(inv: Invocation, service: IngestService, plan: Plan) -> ExitCode:
-    if inv.args.resume:
-        raise errors.SettingsError("--dry-run goes with --full or --incremental", hint="Leave out --resume.")
     await service.discover()
     estimate = await service.estimate(plan)
     samples = {}
     for item in estimate.tables:
-        if item.rows:
-            preview = await service.preview(item.table)
-            samples[item.table] = preview.document
+        # Without rows, or without rights: there is no document to show.
+        with suppress(errors.SchemaError):
+            samples[item.table] = (await service.preview(item.table, plan=plan)).document
     if inv.out.as_json:
         inv.out.json({"estimate": estimate, "documents": samples})
         return ExitCode.DONE

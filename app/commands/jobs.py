@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from app.cli import Invocation
 from app.commands.ingest import report_text
 from app.exit_codes import ExitCode
@@ -9,6 +12,9 @@ from app.formatting import duration
 from app.output import iso, table
 from ingestion import errors, job_reports
 from ingestion.service import IngestService
+from ingestion.state.types import Job
+
+_TIMES = ("created_at", "started_at", "finished_at")
 
 
 async def run(inv: Invocation) -> ExitCode:
@@ -27,7 +33,7 @@ async def run(inv: Invocation) -> ExitCode:
             return ExitCode.DONE
         jobs = await service.jobs()
     if inv.out.as_json:
-        inv.out.json({"items": jobs})
+        inv.out.json({"items": [_members(job) for job in jobs]})
         return ExitCode.DONE
     rows = [
         (
@@ -45,3 +51,8 @@ async def run(inv: Invocation) -> ExitCode:
     else:
         inv.out.say("no jobs yet; `procore-ingest ingest --full` runs one")
     return ExitCode.DONE
+
+
+def _members(job: Job) -> dict[str, Any]:
+    """The dataclass, its times as ISO."""
+    return {**asdict(job), **{name: iso(getattr(job, name)) for name in _TIMES}}

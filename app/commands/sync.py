@@ -23,14 +23,16 @@ async def run(inv: Invocation) -> ExitCode:
     request = JobRequest(JobKind.INCREMENTAL, plan_of(inv), None, inv.args.allow_mass_delete)
     async with IngestService(inv.settings) as service:
         if inv.args.once:
-            return ended(inv.out, await run_job(inv, service, request))
+            return ended(inv, await run_job(inv, service, request))
         return await _daemon(inv, service, request)
 
 
 async def _daemon(inv: Invocation, service: IngestService, request: JobRequest) -> ExitCode:
     """Cycle until a signal; a cycle that fails is said and tried again at the next interval."""
-    inv.out.say(f"a cycle every {inv.args.interval:g} s; Ctrl-C ends after the running one")
+    inv.out.say(f"a cycle every {inv.args.interval:g} s; Ctrl-C ends at the next checkpoint")
+    cycles = 0
     while not inv.stop.is_set():
+        cycles += 1
         try:
             report = await run_job(inv, service, request)
             code = exit_code_of(report)
@@ -40,10 +42,21 @@ async def _daemon(inv: Invocation, service: IngestService, request: JobRequest) 
                 f"{c.indexed:,} indexed, {c.deleted:,} removed, {c.failed:,} failed "
                 f"in {report.seconds:.1f} s (exit code {int(code)})"
             )
+        except asyncio.CancelledError:
+            if not inv.stop.is_set():
+                raise
+            break
         except (errors.ConnectionError, errors.IndexError) as error:
             inv.out.say(f"this cycle failed: {error}; the next one tries again")
+        except errors.WriterLocked as error:
+            if cycles == 1:
+                raise
+            inv.out.say(f"{error} The next cycle tries again.")
         with suppress(TimeoutError):
             await asyncio.wait_for(inv.stop.wait(), inv.args.interval)
+    inv.out.say("stopped")
+    if inv.out.as_json:
+        inv.out.json({"cycles": cycles})
     return ExitCode.DONE
 
 

@@ -23,7 +23,7 @@ async def run(inv: Invocation) -> ExitCode:
             deep=args.deep,
             repair=args.repair,
             allow_mass_delete=args.allow_mass_delete,
-            on_progress=None if inv.quiet else inv.step,
+            on_progress=inv.steps(),
         )
     if inv.out.as_json:
         inv.out.json(to_json(report))

@@ -1,0 +1,204 @@
+"""What changes in the source or in the index is found, said and mended through the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import command_world
+from command_world import CommandLine, Ran
+
+TABLES = ("--tables", "rfis,vendors")
+
+
+def documents(run: CommandLine) -> dict[str, dict[str, Any]]:
+    """doc_id → fields of every record."""
+    found = command_world.visit(
+        run.environment["VESPA_URL"], run.environment["PROCORE_NAMESPACE"], "procore_record"
+    )
+    return {fields["doc_id"]: fields for fields in found.values()}
+
+
+def damage(run: CommandLine, method: str, user_id: str, fields: Any = None) -> None:
+    command_world.change(
+        run.environment["VESPA_URL"], run.environment["PROCORE_NAMESPACE"], method, user_id, fields
+    )
+
+
+def sql(run: CommandLine, statement: str) -> list[Any]:
+    return command_world.query(run.environment["PROCORE_DATABASE_URL"], statement)
+
+
+def totals(ran: Ran) -> tuple[int, int, int, int]:
+    counted = ran.json["totals"]
+    return counted["read"], counted["indexed"], counted["failed"], counted["skipped"]
+
+
+def difference(ran: Ran, table: str) -> tuple[list[str], list[str], list[str]]:
+    found = next(t for t in ran.json["tables"] if t["table"] == table)
+    return found["missing_ids"], found["extra_ids"], found["different_ids"]
+
+
+def test_an_incremental_run_follows_inserts_updates_and_deletes(commands: CommandLine) -> None:
+    assert commands("ingest", "--full", *TABLES).code == 0
+    ids = [row[0] for row in sql(commands, "SELECT id FROM vendors ORDER BY id LIMIT 3")]
+    sql(commands, f"UPDATE vendors SET name = 'Renamed & Sons' WHERE id = {ids[0]}")
+    sql(commands, f"DELETE FROM vendors WHERE id = {ids[1]}")
+    columns = ", ".join(
+        row[0]
+        for row in sql(
+            commands,
+            "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'vendors'::regclass"
+            " AND attnum > 0 AND attname <> 'id' ORDER BY attnum",
+        )
+    )
+    sql(
+        commands, f"INSERT INTO vendors (id, {columns}) SELECT 42, {columns} FROM vendors WHERE id = {ids[2]}"
+    )
+    ran = commands("sync", "--once", "--json", *TABLES)
+    assert ran.code == 0, ran.err
+    assert ran.json["kind"] == "incremental"
+    after = documents(commands)
+    assert after[f"vendors:{ids[0]}"]["metadata"]["name"] == "Renamed & Sons"
+    assert f"vendors:{ids[1]}" not in after
+    assert after["vendors:42"]["metadata"]["id"] == "42"
+    rows = sql(commands, "SELECT (SELECT count(*) FROM vendors) + (SELECT count(*) FROM rfis) AS n")[0][0]
+    assert len(after) == rows
+    idle = commands("ingest", "--incremental", "--json", *TABLES)
+    assert totals(idle)[1:3] == (0, 0)
+    assert commands("verify", *TABLES).code == 0
+    cleared = commands("checkpoints", "clear", "vendors", "--json")
+    assert cleared.json == {"cleared": "vendors"}
+    listed = commands("checkpoints", "list", "--json").json["items"]
+    assert [c["table_name"] for c in listed] == ["rfis"]
+    assert commands("checkpoints", "clear").code == 64
+    assert commands("checkpoints", "clear", "--yes").code == 0
+    assert commands("checkpoints", "list", "--json").json == {"items": []}
+    assert documents(commands).keys() == after.keys()
+
+
+def test_verify_names_exactly_what_was_damaged_and_repairs_it(commands: CommandLine) -> None:
+    assert commands("ingest", "--full", *TABLES).code == 0
+    before = documents(commands)
+    lost, changed = sorted(before)[0], sorted(before)[1]
+    damage(commands, "DELETE", lost)
+    damage(commands, "PUT", changed, {"row_digest": {"assign": before[changed]["row_digest"] + 1}})
+    table = lost.partition(":")[0]
+    stranger = {**before[changed], "doc_id": f"{table}:99999999", "source_id": "99999999"}
+    damage(commands, "POST", f"{table}:99999999", stranger)
+    ran = commands("verify", "--json", *TABLES)
+    assert ran.code == 3
+    assert ran.json["equal"] is False
+    found = [[f"{table}:{key}" for key in keys] for keys in difference(ran, table)]
+    assert found == [[lost], [f"{table}:99999999"], [changed]]
+    assert all(
+        c == ([], [], [])
+        for c in [difference(ran, t["table"]) for t in ran.json["tables"] if t["table"] != table]
+    )
+    repaired = commands("verify", "--repair", "--json", *TABLES)
+    assert repaired.code == 0, repaired.out
+    assert repaired.json["repaired"] == 3
+    assert commands("verify", "--json", *TABLES).code == 0
+    passing = ("read_seq", "ingested_at")
+    mended = {d: {k: v for k, v in f.items() if k not in passing} for d, f in documents(commands).items()}
+    assert mended == {d: {k: v for k, v in f.items() if k not in passing} for d, f in before.items()}
+
+
+def test_verify_deep_finds_a_document_whose_digest_lies(commands: CommandLine) -> None:
+    assert commands("ingest", "--full", "--tables", "vendors").code == 0
+    changed = sorted(documents(commands))[0]
+    damage(commands, "PUT", changed, {"metadata": {"assign": {"name": "not what the source says"}}})
+    assert commands("verify", "--tables", "vendors").code == 0
+    ran = commands("verify", "--deep", "--json", "--tables", "vendors")
+    assert ran.code == 3
+    assert difference(ran, "vendors") == ([], [], [changed.partition(":")[2]])
+    assert commands("verify", "--deep", "--repair", "--tables", "vendors").code == 0
+
+
+def test_a_retry_settles_what_was_mended_in_the_source(commands: CommandLine) -> None:
+    assert commands("ingest", "--full", "--tables", "photos").code == 3
+    listed = commands("failures", "list", "--json", "--table", "photos").json["items"]
+    causes = {item["cause"] for item in listed}
+    assert causes == {"null_key", "duplicate_key"}
+    untouched = commands("failures", "retry", "--json")
+    assert untouched.code == 3
+    assert untouched.json == {"tried": len(listed), "resolved": 0, "failed": len(listed)}
+    doubled = next(item["key"] for item in listed if item["cause"] == "duplicate_key")
+    sql(commands, f"DELETE FROM photos WHERE ctid IN (SELECT max(ctid) FROM photos WHERE id = {doubled})")
+    sql(commands, "UPDATE photos SET id = 77 WHERE id IS NULL")
+    tried = commands("failures", "retry", "--canary", "--json", "--table", "ph*")
+    assert tried.code == 0, tried.out
+    assert tried.json["failed"] == 0
+    assert commands("failures", "list", "--json").json["total"] == 0
+    after = documents(commands)
+    assert {f"photos:{doubled}", "photos:77"} <= set(after)
+    assert len(after) == sql(commands, "SELECT count(DISTINCT id) FROM photos")[0][0]
+    assert commands("verify", "--tables", "photos").code == 0
+    settled = commands("failures", "list", "--all", "--json").json["items"]
+    assert {item["status"] for item in settled} == {"resolved"}
+
+
+def test_failures_are_shown_exported_and_set_aside(commands: CommandLine) -> None:
+    assert commands("ingest", "--full", "--tables", "photos").code == 3
+    items = commands("failures", "list", "--json").json["items"]
+    first = next(item for item in items if item["cause"] == "duplicate_key")
+    shown = commands("failures", "show", str(first["id"])).json
+    assert shown["row"]["id"] == first["key"]
+    assert shown["advice"]
+    text = commands("failures", "list").out
+    assert "duplicate_key" in text
+    assert first["key"] in text
+    lines = commands("failures", "export").out.splitlines()
+    assert [json.loads(line) for line in lines] == items
+    assert commands("failures", "export", "--cause", "null_key", "--output", "f.csv").code == 0
+    assert (commands.folder / "f.csv").read_text().count("\n") == 1 + sum(
+        i["cause"] == "null_key" for i in items
+    )
+    aside = commands("failures", "dismiss", "--id", str(first["id"]), "--note", "known", "--json")
+    assert aside.json == {"dismissed": 1}
+    assert commands("failures", "list", "--json").json["total"] == len(items) - 1
+    commands("failures", "show", "4711").refused(64, "4711", "failures list")
+    commands("failures", "retry", "--id", str(first["id"])).refused(64, "none of these failures is open")
+
+
+def test_a_plan_file_chooses_and_flags_beat_it(commands: CommandLine) -> None:
+    plan = 'version = 1\ninclude = ["rfi*", "vendors"]\nexclude = ["vendors"]\nmask = ["rfis.subject"]\n'
+    plan += "batch_size = 7\n"
+    (commands.folder / "p.toml").write_text(plan)
+    ran = commands("ingest", "--full", "--plan", "p.toml", "--json")
+    assert [t["table"] for t in ran.json["tables"]] == ["rfis"]
+    assert {f["metadata"]["subject"] for f in documents(commands).values()} == {"[masked]"}
+    job = commands("jobs", "list", "--json").json["items"][0]
+    assert job["plan"]["config"]["batch_size"] == 7
+    ran = commands("ingest", "--full", "--plan", "p.toml", "--tables", "*", "--exclude", "[!v]*", "--json")
+    assert {t["table"] for t in ran.json["tables"]} >= {"vendors"}
+
+
+def test_what_was_masked_once_stays_masked(commands: CommandLine) -> None:
+    (commands.folder / "p.toml").write_text('version = 1\ninclude = ["rfis"]\nmask = ["rfis.subject"]\n')
+    assert commands("ingest", "--full", "--plan", "p.toml").code == 0
+    key = sorted(documents(commands))[0].partition(":")[2]
+    sql(commands, f"UPDATE rfis SET subject = 'a name that was masked', status = 'reopened' WHERE id = {key}")
+    ran = commands("sync", "--once", "--tables", "rfis", "--json")
+    assert totals(ran)[1] == 1
+    assert commands("verify", "--deep", "--tables", "rfis").code == 0
+    assert commands("verify", "--repair", "--tables", "rfis").code == 0
+    assert {f["metadata"]["subject"] for f in documents(commands).values()} == {"[masked]"}
+
+
+def test_a_daemon_told_to_stop_ends_well(commands: CommandLine) -> None:
+    daemon = commands.start("sync", "--daemon", "--interval", "0.1", "--tables", "vendors")
+    assert daemon.stderr is not None
+    cycles = 0
+    for line in daemon.stderr:
+        cycles += "completed:" in line and "examined" in line
+        if cycles == 2:
+            break
+    daemon.send_signal(signal.SIGTERM)
+    ran = commands.ended(daemon)
+    assert ran.code == 0, ran.err
+    jobs = commands("jobs", "list", "--json").json["items"]
+    assert {job["status"] for job in jobs} <= {"completed", "cancelled"}
+    assert commands("sync", "--status").code == 0
+    assert len(documents(commands)) == sql(commands, "SELECT count(DISTINCT id) FROM vendors")[0][0]
