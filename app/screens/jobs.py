@@ -45,9 +45,9 @@ class JobsScreen(BaseScreen):
                 (
                     ListColumn("state", "State", 13),
                     ListColumn("kind", "Kind", 11),
-                    ListColumn("id", "Job", flex=1, minimum=26, maximum=40),
-                    ListColumn("started", "Started", 20),
-                    ListColumn("took", "Took", 8, right=True),
+                    ListColumn("id", "Job", flex=1, minimum=21, maximum=40),
+                    ListColumn("started", "Started", 17),
+                    ListColumn("took", "Took", 8, right=True, drop=1),
                     ListColumn("read", "Read", 10, right=True, drop=3),
                     ListColumn("failed", "Failed", 7, right=True, drop=2),
                     ListColumn("message", "Note", flex=3, minimum=10, drop=4),
@@ -113,9 +113,9 @@ class JobsScreen(BaseScreen):
         if column == "kind":
             return (job.kind, "")
         if column == "id":
-            return (job.id, "muted")
+            return (formatting.middle(job.id, width, glyphs), "muted")
         if column == "started":
-            return (formatting.moment(job.started_at or job.created_at), "muted")
+            return (formatting.moment(job.started_at or job.created_at, seconds=False), "muted")
         if column == "took":
             if job.started_at is None:
                 return (glyphs.dash, "faint")

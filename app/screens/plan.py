@@ -131,7 +131,7 @@ class PlanScreen(BaseScreen):
             self._estimate_soon()
         taken, names = self._draft.included, self._draft.names
         self.title_panel("#choice", f"Tables {len(taken)} of {len(names)} taken" if names else "Tables")
-        self.title_panel("#summary-panel", "This plan")
+        self.title_panel("#summary-panel", "This plan", "" if self.bridge.job_active else "s starts")
         self.title_panel("#effects-panel", "Consequences")
         self.title_panel("#rules-panel", "Patterns", "+ include  - exclude")
         self._update_side()
@@ -193,8 +193,6 @@ class PlanScreen(BaseScreen):
             lines.append(
                 [(f"{glyphs.running} a job is running: ", "info"), ("4", "key"), (" watches it", "muted")]
             )
-        elif taken:
-            lines.append([("s", "key"), (" starts", "muted")])
         return lines
 
     def _show_effects(self) -> None:

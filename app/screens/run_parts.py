@@ -143,10 +143,11 @@ def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") ->
     used = sum(len(text) for text, _ in (*head, *tail))
     tone = "good" if view.status == "completed" else mark.tone
     bar = bar_runs(share, max(6, width - used), tone, glyphs)
+    gap = "   " if width >= 90 else "  "
     second: list[Run] = [
-        (formatting.count(counts.indexed), "good"), (" indexed   ", "muted"),
-        (formatting.count(counts.failed), "bad" if counts.failed else "muted"), (" failed   ", "muted"),
-        (formatting.count(counts.skipped), "muted"), (" skipped   ", "muted"),
+        (formatting.count(counts.indexed), "good"), (f" indexed{gap}", "muted"),
+        (formatting.count(counts.failed), "bad" if counts.failed else "muted"), (f" failed{gap}", "muted"),
+        (formatting.count(counts.skipped), "muted"), (f" skipped{gap}", "muted"),
         (formatting.count(counts.warned), "warn" if counts.warned else "muted"), (" warned", "muted"),
     ]  # fmt: skip
     if counts.deleted:
@@ -160,10 +161,10 @@ def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") ->
         ]
     elif files.found:
         second += [
-            ("   files ", "muted"), (formatting.count(files.downloaded), "info"),
+            (f"{gap}files ", "muted"), (formatting.count(files.downloaded), "info"),
             (f" of {formatting.count(files.found)}", "muted"),
-            (f", {formatting.count(files.failed)} failed" if files.failed else "", "bad"),
-            (f", {formatting.size(files.size_bytes)}" if files.size_bytes else "", "faint"),
+            (f" {glyphs.bad}{formatting.count(files.failed)}" if files.failed else "", "bad"),
+            (f"  {formatting.size(files.size_bytes)}" if files.size_bytes and width >= 90 else "", "faint"),
         ]  # fmt: skip
     lines: list[Ink] = [[*head, *bar, *tail], second]
     note = _note(view, glyphs, trouble)

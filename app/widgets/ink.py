@@ -57,15 +57,15 @@ def fit(ink: Ink, width: int, *, right: bool = False, ellipsis: str = "…") -> 
     runs = runs_of(ink)
     total = width_of(runs)
     for text, tone in runs:
-        if left <= 0:
-            break
         cells = cell_len(text)
         if cells > left or (cells == left and total > width):
-            text = crop(text + " " * (total - width > 0), left, ellipsis)
-            cells = cell_len(text)
+            text = crop(text + " " * (total > width), left, ellipsis)
+            out.append((text, tone))
+            left -= cell_len(text)
+            break
         out.append((text, tone))
         left -= cells
-        if text.endswith(ellipsis) and total > width and left <= 0:
+        if left <= 0:
             break
     if left > 0:
         pad = (" " * left, "")

@@ -23,6 +23,7 @@ from app import formatting, themes
 from app.application import IngestApp
 from app.port import ServicePort
 from app.ui_state import UiState
+from ingestion.plan import Plan
 from tests.tui.driving import Driver, drive
 from tests.tui.fake_service import FakeService, request
 
@@ -91,7 +92,7 @@ async def run(d: Driver) -> None:
 async def running(d: Driver) -> None:
     await d.schema_loaded()
     if not d.bridge.job_active:
-        await d.bridge.start_job(request())
+        await d.bridge.start_job(request(plan=Plan(download_files=True)))
     if isinstance(d.service, FakeService):
         d.service.step(60)
     await d.until(lambda: d.bridge.view is not None and (d.bridge.view.share or 0) > 0.35, 300)
@@ -129,7 +130,7 @@ async def settled(d: Driver) -> None:
 async def failures(d: Driver) -> None:
     await settled(d)
     await d.press("down", "enter", "space", "space")
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.5)
     await d.settle()
 
 
