@@ -140,12 +140,12 @@ def infer(
     result = Inference(relationships=[r for r in declared if is_allowed(r, decisions or {})])
     taken = {(r.source_table, r.source_column) for r in declared}
     for table in tables:
-        chosen: dict[str, str] = {}
+        chosen: dict[str, ImplicitRelationship] = {}
         for column in table.columns:
             if (table.name, column.name) in taken:
                 continue
             winner = _settle(table, column, _options(table, column, known), known, result)
-            if winner:
+            if winner is not None:
                 chosen[column.name] = winner
         _add_composite_members(table, chosen, matcher, result)
     by_name = {t.name: t for t in tables}
@@ -220,13 +220,13 @@ def _settle(table: Table, column: Column, options: list[_Option], known: _Known,
             relation.basis, relation.confidence = "operator", 1.0
             relation.evidence.insert(0, "accepted by the operator")
             result.relationships.append(relation)
-            asserted = option.match.table
+            asserted = relation
         elif rank == 0 and option.probability >= known.assert_at:
             result.relationships.append(relation)
-            asserted = option.match.table
+            asserted = relation
         elif option.probability >= CANDIDATE_AT:
             result.candidates.append(relation)
-    if not asserted and not by_hand and known.matcher.is_reference_like(table, column):
+    if asserted is None and not by_hand and known.matcher.is_reference_like(table, column):
         best = max((o.probability for o in options if verdicts.get(o.match.table) is not False), default=0.0)
         if best < CANDIDATE_AT:
             reason = _external_reason(table, column, options, known.matcher)
@@ -349,7 +349,8 @@ def _follow_namesakes(tables: Mapping[str, Table], known: _Known, result: Infere
             proven[external.column.lower()].add("")
             example.setdefault(external.column.lower(), external.table)
     for kept, asserted in ((result.relationships, True), (result.candidates, False)):
-        for relation in list(kept):
+        dropped = set()
+        for place, relation in enumerate(kept):
             name = relation.source_column.lower()
             weak = relation.confidence < 0.96 or not asserted
             if (
@@ -358,12 +359,14 @@ def _follow_namesakes(tables: Mapping[str, Table], known: _Known, result: Infere
                 and weak
                 and proven.get(name) == {""}
             ):
-                kept.remove(relation)
+                dropped.add(place)
                 reason = f"as in {example[name]}, where its values are keys of no table"
                 result.external.append(ExternalColumn(relation.source_table, relation.source_column, reason))
+        kept[:] = [relation for place, relation in enumerate(kept) if place not in dropped]
     asserted_columns = {(r.source_table, r.source_column) for r in result.relationships}
     open_columns = {(e.table, e.column) for e in result.external if not e.tested}
     open_columns |= {(c.source_table, c.source_column) for c in result.candidates if c.orphan_share is None}
+    followed = []
     for source, column in sorted(open_columns - asserted_columns):
         targets = proven.get(column.lower(), set())
         if len(targets) == 1 and "" not in targets:
@@ -371,7 +374,8 @@ def _follow_namesakes(tables: Mapping[str, Table], known: _Known, result: Infere
                 tables, known, source, column, next(iter(targets)), example[column.lower()]
             )
             if found is not None:
-                result.settle([found])
+                followed.append(found)
+    result.settle(followed)
 
 
 def _like_namesake(
@@ -393,13 +397,11 @@ def _like_namesake(
 
 
 def _add_composite_members(
-    table: Table, chosen: Mapping[str, str], matcher: NameMatcher, result: Inference
+    table: Table, chosen: Mapping[str, ImplicitRelationship], matcher: NameMatcher, result: Inference
 ) -> None:
     """A reference to one part of a key of several columns takes the parts of the same name along."""
-    for column_name, target in chosen.items():
-        relation = next(
-            r for r in result.relationships if r.source_table == table.name and r.source_column == column_name
-        )
+    for column_name, relation in chosen.items():
+        target = relation.target_table
         key = next((k for k in matcher.keys(target) if k.column.name == relation.target_column), None)
         if key is None or not key.composite:
             continue
@@ -417,7 +419,7 @@ def _add_composite_members(
             )
 
 
-def _other_parts(key: Key, table: Table, chosen: Mapping[str, str]) -> list[str]:
+def _other_parts(key: Key, table: Table, chosen: Mapping[str, ImplicitRelationship]) -> list[str]:
     parts = [p for p in key.composite if p != key.column.name]
     return parts if all(table.has_column(p) and p not in chosen for p in parts) else []
 

@@ -98,6 +98,35 @@ def test_it_abstains_rather_than_guesses(schema: str) -> None:
     assert asserted(schema) == set()
 
 
+def test_names_run_together_are_read_word_by_word() -> None:
+    found = asserted(
+        """sales.salesorderheader: salesorderid*, customerid, billtoaddressid, shipmethodid, territoryid
+        sales.salesorderdetail: salesorderid*, salesorderdetailid*, productid, unitpricediscount numeric(8,2)
+        sales.customer: customerid*, accountnumber text
+        sales.salesterritory: territoryid*, countryregioncode character varying(3)
+        person.address: addressid*, stateprovinceid, addressline1 text
+        person.stateprovince: stateprovinceid*, territoryid
+        person.countryregion: countryregioncode* character varying(3), name text
+        production.product: productid*, productsubcategoryid, reorderpoint smallint
+        production.productsubcategory: productsubcategoryid*, productcategoryid
+        production.productcategory: productcategoryid*, modifieddate date
+        purchasing.shipmethod: shipmethodid*, shiprate numeric(8,2)"""
+    )
+    assert found == {
+        "sales.salesorderheader.customerid -> sales.customer.customerid",
+        "sales.salesorderheader.billtoaddressid -> person.address.addressid",
+        "sales.salesorderheader.shipmethodid -> purchasing.shipmethod.shipmethodid",
+        "sales.salesorderheader.territoryid -> sales.salesterritory.territoryid",
+        "sales.salesorderdetail.salesorderid -> sales.salesorderheader.salesorderid",
+        "sales.salesorderdetail.productid -> production.product.productid",
+        "sales.salesterritory.countryregioncode -> person.countryregion.countryregioncode",
+        "person.address.stateprovinceid -> person.stateprovince.stateprovinceid",
+        "person.stateprovince.territoryid -> sales.salesterritory.territoryid",
+        "production.product.productsubcategoryid -> production.productsubcategory.productsubcategoryid",
+        "production.productsubcategory.productcategoryid -> production.productcategory.productcategoryid",
+    }
+
+
 def test_a_composite_key_takes_its_other_columns_along() -> None:
     found = asserted("node_tags: node_id! , version! , k text\nnodes: node_id*, version*, lat integer")
     assert found == {"node_tags.node_id -> nodes.node_id", "node_tags.version -> nodes.version"}
