@@ -206,9 +206,11 @@ def _prefer_smallest(column: str, options: list[_Option]) -> None:
             option.reasons.append(f"nearest: of {len(holding)} tables with this key it has the fewest rows")
 
 
-def _settle(table: Table, column: Column, options: list[_Option], known: _Known, result: Inference) -> str:
-    """File the column under relationships, candidates or external columns; return the asserted target."""
-    asserted = ""
+def _settle(
+    table: Table, column: Column, options: list[_Option], known: _Known, result: Inference
+) -> ImplicitRelationship | None:
+    """File the column under relationships, candidates or external columns; return what was asserted."""
+    asserted = None
     verdicts = known.decisions.get((table.name, column.name), {})
     by_hand = any(verdicts.values())
     for rank, option in enumerate(options):
