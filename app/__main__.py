@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> int:
     """Run the command line; the console script's entry."""
-    from app.cli import run
+    try:
+        _keep_standard_streams()
+        from app.cli import run
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 5  # before the command line had begun, or after it had ended
+
+
+def _keep_standard_streams() -> None:
+    """Open what was closed before we came: else the state's file could become standard output."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
 
 
 if __name__ == "__main__":
