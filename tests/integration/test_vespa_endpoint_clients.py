@@ -179,20 +179,49 @@ def test_vespa_feed_puts_updates_and_removes_everything(
     assert len(_visit_ids(vespa_url, namespace)) == 400
 
 
-def test_the_vespa_clients_other_commands_work(vespa_url: str, namespace: str, tmp_path: Path) -> None:
+def test_vespa_document_puts_updates_gets_and_removes(vespa_url: str, namespace: str, tmp_path: Path) -> None:
     id = f"id:{namespace}:{RECORD}::rfis:1"
-    operation = tmp_path / "put.json"
-    operation.write_text(json.dumps({"put": id, "fields": {"source_table": "rfis", "doc_id": namespace}}))
-    assert "Success" in _vespa(tmp_path, vespa_url, "document", "put", str(operation))[0]
-    assert (
-        json.loads(_vespa(tmp_path, vespa_url, "document", "get", id)[0])["fields"]["source_table"] == "rfis"
-    )
-    yql = f"select doc_id from {RECORD} where doc_id contains '{namespace}'"
-    assert json.loads(_vespa(tmp_path, vespa_url, "query", yql)[0])["root"]["fields"]["totalCount"] == 1
-    visited, _ = _vespa(tmp_path, vespa_url, "visit", "--selection", f"id.namespace == '{namespace}'")
-    assert json.loads(visited)["id"] == id
-    assert "Success" in _vespa(tmp_path, vespa_url, "document", "remove", id)[0]
-    assert "ready" in "".join(_vespa(tmp_path, vespa_url, "status"))
+
+    def document(*arguments: str) -> tuple[str, str]:
+        return _vespa(tmp_path, vespa_url, "document", *arguments)
+
+    def operation(**content: Any) -> str:
+        path = tmp_path / "operation.json"
+        path.write_text(json.dumps(content))
+        return str(path)
+
+    assert "Success" in document("put", operation(put=id, fields={"source_table": "rfis"}))[0]
+    assert "Success" in document("update", operation(update=id, fields={"project_id": {"assign": 7}}))[0]
+    assert json.loads(document("get", id)[0])["fields"] == {"source_table": "rfis", "project_id": 7}
+    only = document("get", "--field-set", f"{RECORD}:project_id", id)[0]
+    assert json.loads(only)["fields"] == {"project_id": 7}
+    assert "Status 400" in document("put", operation(put=id, fields={"nope": 1}))[1]
+    assert "Success" in document("remove", id)[0]
+    assert "Status 404" in document("get", id)[1]
+
+
+def test_vespa_query_visit_and_status_work(vespa_url: str, namespace: str, tmp_path: Path) -> None:
+    def vespa(*arguments: str) -> tuple[str, str]:
+        return _vespa(tmp_path, vespa_url, *arguments)
+
+    for number in range(4):
+        fields = {"source": namespace, "doc_id": f"rfis:{number}", "content_text": "pump"}
+        httpx.put(_path(vespa_url, namespace, f"rfis:{number}"), params={"create": "true"},
+                  json={"fields": {k: {"assign": v} for k, v in fields.items()}}).raise_for_status()  # fmt: skip
+    yql = f"select doc_id from {RECORD} where userQuery() and source contains '{namespace}'"
+    root = json.loads(vespa("query", yql, "query=pumps", "hits=3", "ranking=bm25")[0])["root"]
+    assert (root["fields"]["totalCount"], len(root["children"])) == (4, 3)
+    assert "Field 'nope' does not exist" in vespa("query", "select nope from sources * where true")[1]
+
+    def visited(*arguments: str) -> list[str]:
+        mine = ("visit", "--selection", f"id.namespace == '{namespace}'", "--field-set", "[id]")
+        return [json.loads(line)["id"][-1] for line in vespa(*mine, *arguments)[0].splitlines()]
+
+    assert sorted(visited()) == ["0", "1", "2", "3"]
+    assert sorted(visited("--chunk-count", "2", "--stream")) == ["0", "1", "2", "3"]
+    halves = (visited("--slices", "2", "--slice-id", str(half)) for half in range(2))
+    assert sorted(user for half in halves for user in half) == ["0", "1", "2", "3"]
+    assert "ready" in "".join(vespa("status"))
 
 
 # ------------------------------------------------------------------- process
