@@ -142,8 +142,8 @@ class IngestApp(App[int]):
         self.glyphs = glyphs or formatting.glyphs_for(sys.stdout.encoding, os.environ)
         self.bridge = Bridge(service, self.post_message, clock)
         self._configured, self._first_table = configured, table
-        if not self.glyphs.unicode:
-            ScrollBar.renderer = PlainScrollBar
+        # Textual keeps this one on the class: it is set for every application, not only for plain ones.
+        ScrollBar.renderer = ScrollBarRender if self.glyphs.unicode else PlainScrollBar
         for theme in themes.OURS:
             self.register_theme(theme)
         wanted = self.ui_state.text("theme", themes.DARK)

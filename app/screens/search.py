@@ -45,6 +45,7 @@ class SearchScreen(BaseScreen):
         self._hits: list[Hit] = []
         self._total = 0
         self._doc_id: str | None = None
+        self._hit_shown: str | None = None
         self._fields: Mapping[str, Any] = {}
         self._history: list[str] = []
         self._rest: Timer | None = None
@@ -149,6 +150,7 @@ class SearchScreen(BaseScreen):
         )
         if not offset:
             self._history.clear()
+            self._hit_shown = None
             self._hit_list.set_items(())
         self._hit_list.set_items(self._hits, notice=notice)
         self.query_one("#filters", InkLines).update()
@@ -193,12 +195,14 @@ class SearchScreen(BaseScreen):
 
     def _show_hit(self) -> None:
         hit = self._hit_list.current
-        if hit is not None and hit.doc_id != self._doc_id:
+        # Compared with the hit shown last, not the record: whoever followed a relation meanwhile stays there.
+        if hit is not None and hit.doc_id != self._hit_shown:
+            self._hit_shown = hit.doc_id
             self._history.clear()
             self._open(hit.doc_id)
 
     def _clear_record(self) -> None:
-        self._doc_id, self._fields = None, {}
+        self._doc_id, self._hit_shown, self._fields = None, None, {}
         self.query_one("#record", FieldList).set_notice(Notice(""))
         self._link_list.set_items((), notice=Notice(""))
         self.title_panel("#record-panel", "")

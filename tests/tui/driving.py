@@ -17,7 +17,7 @@ from textual.widget import Widget
 from app.application import IngestApp
 from app.bridge import Bridge
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 W = TypeVar("W", bound=Widget)
 
 
