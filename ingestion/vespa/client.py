@@ -195,6 +195,12 @@ class VespaSession:
             raise not_vespa(self.url, answer)
         if answer.status == 404 and "fields" not in answer.body:
             return None
+        if answer.status == 429 or answer.status >= 500:
+            raise errors.VespaUnavailable(
+                f"Vespa at {redact_text(self.url)} could not give {doc_type} {user_id} "
+                f"({answer.status}: {answer.message})",
+                hint="Wait until it is up (`procore-ingest doctor` checks it), then try again.",
+            )
         if answer.status != 200:
             raise errors.IndexError(f"Vespa did not give {doc_type} {user_id}: {answer.message}")
         return dict(answer.body.get("fields", {}))

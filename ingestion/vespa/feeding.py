@@ -158,7 +158,7 @@ class Feeder:
             answer, fault = await self._attempt(request)
             if answer is not None and not _asks_for_another_try(answer):
                 self._latencies.append(time.perf_counter() - sent)
-                return await self._judge(operation, answer, unsure)
+                return await self._judge(operation, answer, unsure, started + self._deadline_s)
             # A success in another's words is no acknowledgement: a page of a proxy, or half an answer.
             unsure = unsure or answer is None or answer.status in _OUTCOME_UNKNOWN or answer.status == 200
             if answer is not None and answer.status == 500:
@@ -181,13 +181,15 @@ class Feeder:
             return None, error
         return answer, None
 
-    async def _judge(self, operation: Operation, answer: Answer, unsure: bool) -> Outcome:
+    async def _judge(self, operation: Operation, answer: Answer, unsure: bool, until: float) -> Outcome:
         self._operations += 1
         self._speed_up()
         if answer.status == 200:
             return Outcome(Verdict.ACCEPTED, 200)
         if answer.status == 412:
-            if unsure and await self._took_effect(operation):
+            # A remove of what is gone is refused too; and aiohttp sends a DELETE once more by itself when a
+            # kept connection breaks, so that we need not know of an earlier attempt.
+            if (unsure or operation.kind == "remove") and await self._took_effect(operation, until):
                 return Outcome(Verdict.ACCEPTED, 200)
             return Outcome(Verdict.SUPERSEDED, 412, answer.message)
         if answer.status in (401, 403):
@@ -197,9 +199,20 @@ class Feeder:
             )
         return Outcome(Verdict.REFUSED, answer.status, answer.message)
 
-    async def _took_effect(self, operation: Operation) -> bool:
+    async def _took_effect(self, operation: Operation, until: float) -> bool:
         """Whether our own earlier attempt, whose answer was lost, is what the condition ran into."""
-        stored = await self.session.document(operation.doc_type, operation.user_id)
+        attempt = 0
+        while True:
+            try:
+                stored = await self.session.document(operation.doc_type, operation.user_id)
+                break
+            except errors.VespaUnavailable as error:
+                attempt += 1
+                self._retries += 1
+                wait_s = self._slow_down(attempt, None, error)
+                if self._clock() + wait_s > until:
+                    raise
+                await asyncio.sleep(wait_s)
         if operation.kind == "remove":
             return stored is None
         return stored is not None and stored.get("read_seq") == operation.read_seq
