@@ -34,7 +34,7 @@ def exit_code_for(error: BaseException) -> ExitCode:
     match error:
         case errors.WriterLocked():
             return ExitCode.LOCKED
-        case errors.StateError() | errors.SettingsFileError():
+        case errors.StateError() | errors.SettingsFileError() | errors.OutputError():
             return ExitCode.LOCAL
         case errors.VespaUnavailable() | errors.IndexError():
             return ExitCode.VESPA

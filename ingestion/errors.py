@@ -13,6 +13,7 @@
         WriterLocked         another job holds the writer lock
       SettingsError        a flag, environment variable, plan or settings file is wrong
         SettingsFileError    the settings file cannot be read at all
+        OutputError          a file or folder that was asked for cannot be written
       MassDeleteBrake      deletes beyond the allowed share of a table wait for the operator
 
 Two names shadow Python's own. Always write `errors.ConnectionError`, never import it by name.
@@ -80,6 +81,10 @@ class SettingsError(IngestionError):
 
 class SettingsFileError(SettingsError):
     """The settings file is missing, unreadable or no TOML."""
+
+
+class OutputError(SettingsError):
+    """A file or folder that a flag or a screen asks for cannot be written."""
 
 
 class MassDeleteBrake(IngestionError):

@@ -33,7 +33,7 @@ def to_line(failure: Failure) -> str:
 async def export(state: StateStore, filter: FailureFilter, path: Path) -> int:
     """Write what the filter matches; how many. CSV where the name ends in `.csv`, else JSON lines.
 
-    Raises errors.StateError where the path cannot be written; nothing half-written stays.
+    Raises errors.OutputError where the path cannot be written; nothing half-written stays.
     """
     part = path.with_name(path.name + ".part")
     as_csv = path.suffix.lower() == ".csv"
@@ -48,7 +48,7 @@ async def export(state: StateStore, filter: FailureFilter, path: Path) -> int:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise errors.StateError(
+        raise errors.OutputError(
             f"the failures cannot be written to {path}: {error.strerror or error}",
             hint="Choose another path.",
         ) from error

@@ -95,11 +95,11 @@ def read(path: Path) -> Plan:
 
 
 def write(plan: Plan, path: Path) -> None:
-    """Write the plan file; errors.SettingsError where the path cannot be written."""
+    """Write the plan file; errors.OutputError where the path cannot be written."""
     try:
         path.write_text(plan.to_toml(), encoding="utf-8")
     except OSError as error:
-        raise errors.SettingsError(
+        raise errors.OutputError(
             f"the plan cannot be written to {path}: {error.strerror or error}", hint="Choose another path."
         ) from error
 

@@ -48,5 +48,11 @@ async def run(inv: Invocation) -> ExitCode:
 
 
 def _write(path: Path, text: str, inv: Invocation) -> None:
-    path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+    try:
+        path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise errors.OutputError(
+            f"the schema cannot be written to {path}: {error.strerror or error}",
+            hint="Choose another path with --output.",
+        ) from error
     inv.out.say(f"wrote {path}")

@@ -79,6 +79,8 @@ def ended(inv: Invocation, report: JobReport) -> ExitCode:
     """Print the report and give the job's exit code, also when nobody reads the report."""
     out, code = inv.out, exit_code_of(report)
     out.code_if_unread = code
+    if not report.tables:
+        out.say("The database has no tables that this role can see.")
     if out.as_json:
         out.json(job_reports.to_json(report))
     elif inv.args.progress == "jsonl":

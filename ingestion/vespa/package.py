@@ -51,7 +51,7 @@ def files() -> dict[str, str]:
 def write(output_dir: Path | str) -> list[Path]:
     """Write the package into `output_dir` (made if missing); return the files written.
 
-    Raises SettingsError where the folder cannot be written.
+    Raises OutputError where the folder cannot be written.
     """
     root = Path(output_dir)
     written = []
@@ -62,7 +62,7 @@ def write(output_dir: Path | str) -> list[Path]:
             path.write_text(text, encoding="utf-8")
             written.append(path)
     except OSError as error:
-        raise errors.SettingsError(
+        raise errors.OutputError(
             f"cannot write the application package to {root}: {error.strerror or error}",
             hint="Choose a folder that you may write with --output.",
         ) from error
