@@ -137,12 +137,16 @@ class FaultProxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all there is. Raises what a plan that made no sense led to."""
         self.down()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._broken and error is None:
-            raise self._broken[0]
+        if self._broken:
+            raise self._broken.pop()
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
