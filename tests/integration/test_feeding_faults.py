@@ -33,7 +33,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(feeding, "LONGEST_WAIT_S", 0.01)
     monkeypatch.setattr(feeding, "BLOCKED_WAIT_S", 0.01)
-    monkeypatch.setattr(client, "CLIENT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(client, "CLIENT_TIMEOUT_S", 0.2)
 
 
 @pytest.fixture
