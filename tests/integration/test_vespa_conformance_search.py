@@ -265,7 +265,6 @@ def test_sums_over_all_matches_are_in_the_root_group(index: Vespa, page: str) ->
 @pytest.mark.parametrize(
     ("page", "yql", "parameters"),
     [
-        (YQL, "select * from procore_record", {}),
         (YQL, "select * frm procore_record where true", {}),
         (YQL, "select * from no_such_source where true", {}),
         (f"{YQL}#contains", "select * from procore_record where no_such_field contains 'a'", {}),
