@@ -218,7 +218,17 @@ class _Start:
             _end(name, part)  # alive but deaf
         self._tell("starting the local Vespa endpoint" if name == "vespa" else "starting the file store")
         port = self._record.ports.get(name, 0)
-        part = _start_part(name, self._home, port if _is_free(port) else 0)
+        port = port if _is_free(port) else 0
+        try:
+            part = _start_part(name, self._home, port)
+        except errors.VespaUnavailable:
+            if name != "vespa" or not (self._home / "vespa").exists():
+                raise
+            # An index of another version, or a damaged one: it is fed again from the sample.
+            self._tell("the kept index does not open; starting with an empty one")
+            for folder in ("vespa", "state"):
+                shutil.rmtree(self._home / folder, ignore_errors=True)
+            part = _start_part(name, self._home, port)
         self._started.append(lambda: _end(name, part))
         self._record = replace(
             self._record,

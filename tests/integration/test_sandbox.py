@@ -117,3 +117,20 @@ def test_a_record_that_names_another_process_is_not_believed(home: Path) -> None
     (home / "sandbox.json").write_text(json.dumps({"parts": {"vespa": part, "files": part}}))
     assert sandbox.status(home) is None
     assert not sandbox.down(home)
+
+
+async def test_an_index_that_does_not_open_is_made_anew(tmp_path: Path) -> None:
+    """A later version of the local endpoint, or a damaged disk, must not keep the sandbox from starting."""
+    home = tmp_path / "sandbox"
+    told: list[str] = []
+    try:
+        await sandbox.up(home, scale=0.01)
+        sandbox.down(home)
+        for file in (home / "vespa").glob("documents.sqlite*"):
+            file.unlink()
+        (home / "vespa" / "documents.sqlite").write_bytes(b"this is no database" * 1000)
+        info = await sandbox.up(home, on_progress=told.append)
+        assert any("empty one" in text for text in told)
+        assert set(info.pids) == {"postgres", "vespa", "files"}
+    finally:
+        sandbox.down(home, remove=True)
