@@ -102,7 +102,8 @@ class SourceReader:
         """A block range, from behind `position`, in one snapshot per attempt.
 
         An attempt that ends with the connection goes on in a new one, under the same horizon.
-        Raises SourceUnavailable when that brings nothing, SchemaError when the table has changed or gone.
+        Raises SourceUnavailable when that brings nothing, Rewritten when the blocks mean other rows now,
+        SchemaError when the table has changed or gone.
         """
         after = str((position or {}).get("ctid", ""))
         fruitless = 0
@@ -111,6 +112,7 @@ class SourceReader:
             try:
                 async with self.db.transaction() as connection:
                     await connection.execute(_IN_PHYSICAL_ORDER)
+                    await self._hold(partition)
                     async with aclosing(self._text(query)) as batches:
                         async for batch in batches:
                             after, fruitless = str(batch[-1][1]), 0
@@ -129,6 +131,14 @@ class SourceReader:
                     raise
                 self.log.warning("%s: %s; going on behind %s", self.table.name, error, after or "the start")
         yield ReadBatch(partition, (), done=True)
+
+    async def _hold(self, partition: Partition) -> None:
+        """Keep the relation from being rewritten until the transaction's end; raises Rewritten if it was."""
+        name = f"{sql.ident(partition.schema)}.{sql.ident(partition.relname)}"
+        await self.db.execute(f"SELECT FROM ONLY {name} LIMIT 0")
+        (row,) = await self.db.execute("SELECT pg_relation_filenode(to_regclass($1))::bigint AS now", name)
+        if row["now"] != partition.filenode:
+            raise Rewritten(f"{partition.schema}.{partition.relname} was rewritten meanwhile")
 
     async def pages(
         self, partition: Partition, position: Mapping[str, Any] | None
@@ -278,6 +288,10 @@ class SourceReader:
 
 class UnreadablePage(errors.IngestionError):
     """A keyset page holds a value that PostgreSQL cannot give: the table must be read by blocks."""
+
+
+class Rewritten(errors.IngestionError):
+    """A relation has a new file, in which rows stand elsewhere without a new row version."""
 
 
 _IN_PHYSICAL_ORDER = (

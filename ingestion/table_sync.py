@@ -30,7 +30,7 @@ from ingestion.reconciliation import Group
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.sensitivity import NO_MASKS, MaskPolicy
 from ingestion.settlement import Mode, Prepared, TableRun
-from ingestion.source_reader import Purpose, ReadBatch, SourceReader, UnreadablePage
+from ingestion.source_reader import Purpose, ReadBatch, Rewritten, SourceReader, UnreadablePage
 from ingestion.state.types import BatchCommit, CheckpointUpdate, TableState
 from ingestion.sync_io import SyncIO
 from ingestion.table_plan import Start, TablePlan
@@ -78,6 +78,7 @@ class TableSync:
         self._full = full
         self._places: set[str] = set()
         self._group: Group | None = None
+        self._announced = False
 
     async def run(self, done: Counts) -> Outcome:
         """Sync the table; `done` is what earlier runs of the job settled of it.
@@ -87,32 +88,30 @@ class TableSync:
         """
         table, known = await self._table()
         run = await self._begin(table, done)
-        mark = table_plan.fingerprint(self.transform.schema, table, self.transform.masks)
-        plan = await self._plan(run, known, mark)
-        run.rereads = run.rereads and plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
         run.rows_before = known.detail.get("rows") if known is not None else None
-        await self._announce(run, plan)
+        mark = table_plan.fingerprint(self.transform.schema, table, self.transform.masks)
         fruitless = 0
         while True:
-            run.aside, run.first_seq, run.mode = set(plan.aside), plan.first_seq, plan.mode
             before = run.counts.read
             try:
+                plan = await self._plan(run, known, mark)
+                if not self._announced:
+                    await self._announce(run, plan)
                 await self._read(run, plan)
-                break
+                return await self._end(run, plan, mark, known)
             except Paused:
                 await self.io.control.until_resumed()
-                plan = await self._stored_plan()
             except errors.SourceUnavailable as error:
                 # Getting a connection has its own patience; this is for one that broke in the middle.
                 fruitless = fruitless + 1 if run.counts.read == before else 1
                 if not db_errors.is_transient(error) or fruitless > _FRUITLESS_READS:
                     raise
                 await self._note(f"{error}; going on where it stood")
-                plan = await self._resumed(run, await self._stored_plan())
+            except Rewritten:
+                continue  # noticed, said and planned anew like at a resume
             except UnreadablePage as error:
                 await self._note(f"{error}; going on by block ranges")
-                plan = await self._replan(run, plan)
-        return await self._end(run, plan, mark, known)
+                await self._replan(run, await self._stored_plan())
 
     async def opened(self) -> TableRun:
         """The table ready to be read and settled outside of a sync: for retries and repairs.
@@ -189,6 +188,7 @@ class TableSync:
                 f"{self.name}: another server, or another timeline of it, answers than when the job began",
                 hint="Start a new sync: a full one, or an incremental, which will compare every row.",
             )
+        run.reader = run.reader.over(await source_reader.layout(self.io.db, run.table))
         moved = partitions.moved(
             [step.partition for step in plan.steps if not step.done], run.reader.layout.storages
         )
@@ -212,13 +212,13 @@ class TableSync:
                 await self.io.state.move_partition(
                     self.io.job.id, self.name, step.partition.ordinal, status="done"
                 )
-        run.rereads = True
         return fresh
 
     async def _stored_plan(self) -> TablePlan:
         return TablePlan.of(await self.io.state.partitions(self.io.job.id, self.name))
 
     async def _announce(self, run: TableRun, plan: TablePlan) -> None:
+        self._announced = True
         whole = plan.mode is not Mode.CHANGES
         rows = run.table.row_count if whole else 0
         exact = whole and run.table.row_count_exact
@@ -235,6 +235,8 @@ class TableSync:
     # -- reading ------------------------------------------------------------------------------------------
 
     async def _read(self, run: TableRun, plan: TablePlan) -> None:
+        run.aside, run.first_seq, run.mode = set(plan.aside), plan.first_seq, plan.mode
+        run.rereads = plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
         self._places, self._group = set(), None
         held = Kind.STREAM in plan.kinds
         source = ahead(items(run, plan), _AHEAD, f"read {self.name}")

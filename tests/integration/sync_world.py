@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,10 +36,12 @@ class World:
         self.writer, self.db = writer, db
         self.events: list[Event] = []
         self.schema: Any = None
+        self._writing = asyncio.Lock()
 
     async def sql(self, *statements: str) -> None:
-        for statement in statements:
-            await self.writer.execute(statement)
+        async with self._writing:
+            for statement in statements:
+                await self.writer.execute(statement)
 
     async def value(self, query: str) -> Any:
         return await self.writer.fetchval(query)

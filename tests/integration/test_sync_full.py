@@ -24,16 +24,16 @@ async def test_every_row_is_counted_once_and_indexed(here: World) -> None:
         "CREATE TABLE keyed (id bigint PRIMARY KEY, name text)",
         "CREATE TABLE plain (id bigint, name text)",
         "CREATE TABLE empty (id bigint, name text)",
-        "INSERT INTO keyed SELECT i, 'name ' || i FROM generate_series(1, 500) i",
-        "INSERT INTO plain SELECT i, 'name ' || i FROM generate_series(1, 500) i",
+        "INSERT INTO keyed SELECT i, 'name ' || i FROM generate_series(1, 200) i",
+        "INSERT INTO plain SELECT i, 'name ' || i FROM generate_series(1, 200) i",
     )
     result = await here.full(SyncConfig(batch_size=100))
     assert (result.status, result.errors) == ("completed", [])
-    assert counts(result, "keyed") == (500, 500, 0, 0)
-    assert counts(result, "plain") == (500, 500, 0, 0)
+    assert counts(result, "keyed") == (200, 200, 0, 0)
+    assert counts(result, "plain") == (200, 200, 0, 0)
     assert counts(result, "empty") == (0, 0, 0, 0)
     for table in ("keyed", "plain"):
-        assert await here.column(table, "name") == {str(i): f"name {i}" for i in range(1, 501)}
+        assert await here.column(table, "name") == {str(i): f"name {i}" for i in range(1, 201)}
 
 
 async def test_differing_rows_with_one_key_fail_each_and_identical_ones_give_one_document(
@@ -99,20 +99,20 @@ async def test_keys_of_several_columns_never_collide(here: World) -> None:
     await here.sql(
         "CREATE TABLE t (a text, b text, v text, PRIMARY KEY (a, b))",
         "INSERT INTO t VALUES ('1:2', '3', 'x'), ('1', '2:3', 'y'), ('', '1', 'z'), ('~', 'ä ö', 'w')",
-        "INSERT INTO t SELECT 'k', i::text, 'v' FROM generate_series(1, 300) i",
+        "INSERT INTO t SELECT 'k', i::text, 'v' FROM generate_series(1, 100) i",
     )
     result = await here.full(SyncConfig(batch_size=7))
-    assert counts(result, "t") == (304, 304, 0, 0)
-    assert len(await here.documents("t")) == 304
+    assert counts(result, "t") == (104, 104, 0, 0)
+    assert len(await here.documents("t")) == 104
 
 
 async def test_key_pages_give_every_row_once_whatever_the_batch_size(here: World) -> None:
     await here.sql(
         "CREATE TABLE t (a int, b bigint, v text, PRIMARY KEY (a, b))",
-        "INSERT INTO t SELECT i % 3, i, repeat('x', i % 50) FROM generate_series(1, 500) i",
+        "INSERT INTO t SELECT i % 3, i, repeat('x', i % 50) FROM generate_series(1, 200) i",
     )
     result = await here.full(SyncConfig(batch_size=13))
-    assert counts(result, "t") == (500, 500, 0, 0)
+    assert counts(result, "t") == (200, 200, 0, 0)
     async with here.state() as state:
         (table,) = await state.job_tables(result.job_id)
     assert table.method == "key pages"
@@ -223,10 +223,13 @@ async def test_a_value_that_postgresql_cannot_give_costs_its_own_cell(here: Worl
     ]
 
 
-async def test_a_batch_closes_at_its_bytes_and_wide_rows_arrive_whole(here: World) -> None:
+async def test_a_batch_closes_at_its_bytes_and_wide_rows_arrive_whole(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion.source_reader.MAX_BATCH_BYTES", 2**18)
     await here.sql(
         "CREATE TABLE t (id bigint, v text)",
-        "INSERT INTO t SELECT i, repeat(md5(i::text), 6000) FROM generate_series(1, 120) i",
+        "INSERT INTO t SELECT i, repeat(md5(i::text), 200) FROM generate_series(1, 120) i",
     )
     result = await here.full(SyncConfig(batch_size=1000))
     assert counts(result, "t") == (120, 120, 0, 0)
@@ -238,7 +241,7 @@ async def test_rows_that_change_during_the_read_are_not_lost(here: World) -> Non
     """After each committed batch rows move from blocks not yet read to blocks already read, and back."""
     await here.sql(
         "CREATE TABLE t (id bigint, v text) WITH (fillfactor = 60)",
-        "INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 2000) i",
+        "INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 1000) i",
         "DELETE FROM t WHERE id % 10 = 0",
         "VACUUM t",
     )
@@ -260,11 +263,11 @@ async def test_rows_that_change_during_the_read_are_not_lost(here: World) -> Non
             batches.put_nowait(event)
 
     writer = asyncio.create_task(churn())
-    result = await here.full(SyncConfig(batch_size=100), publish=on_event, blocks_per_partition=8)
+    result = await here.full(SyncConfig(batch_size=50), publish=on_event, blocks_per_partition=4)
     assert await writer >= 15
     (table,) = result.tables
     assert table.counts.adds_up
-    assert 1800 <= table.counts.read <= 1800 + 40
+    assert 900 <= table.counts.read <= 900 + 40
     await here.incremental()
     assert await here.column("t", "v") == {
         str(row["id"]): row["v"] for row in await here.writer.fetch("SELECT id, v FROM t")

@@ -27,10 +27,10 @@ async def here(empty_database: str, vespa_url: str, namespace: str, tmp_path: Pa
             "CREATE TABLE a_blocks (id bigint, v text)",
             "CREATE TABLE b_pages (id bigint PRIMARY KEY, v text)",
             "CREATE TABLE c_rows (v text)",
-            "INSERT INTO a_blocks SELECT i, repeat('x', 100) || i FROM generate_series(1, 300) i",
+            "INSERT INTO a_blocks SELECT i, repeat('x', 100) || i FROM generate_series(1, 120) i",
             "INSERT INTO a_blocks VALUES (7, 'other'), (8, repeat('x', 100) || 8), (NULL, 'n')",
-            "INSERT INTO b_pages SELECT i, 'v' || i FROM generate_series(1, 300) i",
-            "INSERT INTO c_rows SELECT 'v' || i / 2 FROM generate_series(1, 100) i",
+            "INSERT INTO b_pages SELECT i, 'v' || i FROM generate_series(1, 120) i",
+            "INSERT INTO c_rows SELECT 'v' || i / 2 FROM generate_series(1, 60) i",
         )
         yield made
 
@@ -50,11 +50,11 @@ def after(batches: int, action: Callable[[], None]) -> Callable[[Event], None]:
 
 
 async def all_is_well(here: World, result: object) -> None:
-    assert counts(result, "a_blocks") == (303, 299, 3, 1)  # type: ignore[arg-type]
-    assert counts(result, "b_pages") == (300, 300, 0, 0)  # type: ignore[arg-type]
-    assert counts(result, "c_rows") == (100, 100, 0, 0)  # type: ignore[arg-type]
+    assert counts(result, "a_blocks") == (123, 119, 3, 1)  # type: ignore[arg-type]
+    assert counts(result, "b_pages") == (120, 120, 0, 0)  # type: ignore[arg-type]
+    assert counts(result, "c_rows") == (60, 60, 0, 0)  # type: ignore[arg-type]
     documents = await here.documents()
-    assert len(documents) == 299 + 300 + 100
+    assert len(documents) == 119 + 120 + 60
     causes = sorted(failure.cause for failure in await here.failures())
     assert causes == ["duplicate_key", "duplicate_key", "null_key"]
 
@@ -62,7 +62,7 @@ async def all_is_well(here: World, result: object) -> None:
 async def test_a_job_killed_in_any_table_goes_on_and_loses_nothing(here: World) -> None:
     arguments = [here.url, str(here.vespa.end_point), here.namespace, str(here.state_path.parent.parent)]
     script = str(Path(__file__).with_name("sync_job_process.py"))
-    action, kills = "full", [3, 22]
+    action, kills = "full", [3, 8]
     while True:
         process = await asyncio.create_subprocess_exec(
             sys.executable, script, *arguments, action, stdout=asyncio.subprocess.PIPE,
@@ -88,9 +88,9 @@ async def test_a_job_killed_in_any_table_goes_on_and_loses_nothing(here: World) 
         tables = {table.table: table.counts for table in await state.job_tables(action)}
     assert job.status == "partial"
     assert {name: (c.read, c.indexed, c.failed, c.skipped) for name, c in tables.items()} == {
-        "a_blocks": (303, 299, 3, 1), "b_pages": (300, 300, 0, 0), "c_rows": (100, 100, 0, 0),
+        "a_blocks": (123, 119, 3, 1), "b_pages": (120, 120, 0, 0), "c_rows": (60, 60, 0, 0),
     }  # fmt: skip
-    assert len(await here.documents()) == 699
+    assert len(await here.documents()) == 299
 
 
 async def test_a_stopped_job_keeps_what_it_committed_and_resumes(here: World) -> None:
@@ -204,12 +204,12 @@ async def test_a_document_that_vespa_refuses_is_its_own_failure(
     here.vespa = client.build(url)
     faults["b_pages%3A13?"] = 400
     result = await here.full(SyncConfig(tables=["b_pages"]))
-    assert counts(result, "b_pages") == (300, 299, 1, 0)
+    assert counts(result, "b_pages") == (120, 119, 1, 0)
     (failure,) = await here.failures()
     assert (failure.key, failure.stage, failure.cause) == ("13", "index", "vespa_refused")
     assert failure.message == "the proxy says 400"
     faults.clear()
-    assert counts(await here.full(SyncConfig(tables=["b_pages"])), "b_pages") == (300, 300, 0, 0)
+    assert counts(await here.full(SyncConfig(tables=["b_pages"])), "b_pages") == (120, 120, 0, 0)
     assert await here.failures() == []
 
 
@@ -222,7 +222,7 @@ async def test_vespa_going_away_ends_the_job_with_its_position_stored(
     result = await here.full(SMALL, publish=down, feed_deadline_s=0.5, blocks_per_partition=2)
     assert result.status == "failed"
     assert isinstance(result.fault, errors.VespaUnavailable)
-    assert 58 <= result.records_processed < 303
+    assert 58 <= result.records_processed < 123
     assert result.records_processed == result.records_indexed
     faults.clear()
     await all_is_well(here, await (await here.manager()).resume(result.job_id))
@@ -248,7 +248,7 @@ async def test_connections_cut_by_the_server_cost_nothing_but_a_line_in_the_log(
             )
         )
 
-    listeners = [after(number, cut) for number in (3, 9, 18, 25, 33)]
+    listeners = [after(number, cut) for number in (2, 5, 8, 11, 14)]
 
     def listen(event: Event) -> None:
         for listener in listeners:
@@ -264,9 +264,21 @@ async def test_the_key_of_the_first_read_names_documents_whatever_is_discovered_
     control = JobControl()
     only = SyncConfig(batch_size=20, tables=["a_blocks"])
     result = await here.full(only, control=control, publish=after(2, control.stop), blocks_per_partition=2)
-    await here.sql("UPDATE a_blocks SET id = 1 WHERE id > 100")  # no longer nearly unique
+    await here.sql("UPDATE a_blocks SET id = 1 WHERE id > 40")  # no longer nearly unique
     await here.discover()
     assert here.schema.table("a_blocks").key_columns == []
     again = await (await here.manager()).resume(result.job_id)
     assert again.status == "partial"
-    assert set(await here.column("a_blocks", "v")) == {str(i) for i in range(2, 101) if i != 7}
+    assert set(await here.column("a_blocks", "v")) == {str(i) for i in range(2, 41) if i != 7}
+
+
+async def test_a_table_rewritten_while_it_is_read_loses_no_row(here: World) -> None:
+    """Rewriting moves rows to the front, into blocks already read, without giving them a new version."""
+    await here.sql("DELETE FROM a_blocks WHERE id % 2 = 1 AND id < 80")
+    rewrites: list[asyncio.Task[None]] = []
+    rewrite = after(2, lambda: rewrites.append(asyncio.create_task(here.sql("VACUUM FULL a_blocks"))))
+    only = SyncConfig(batch_size=5, tables=["a_blocks"])
+    result = await here.full(only, publish=rewrite, blocks_per_partition=1)
+    await asyncio.gather(*rewrites)
+    assert counts(result, "a_blocks") == (82, 80, 1, 1)
+    assert len(await here.documents("a_blocks")) == 80
