@@ -91,7 +91,9 @@ async def run(d: Driver) -> None:
 
 async def running(d: Driver) -> None:
     await d.schema_loaded()
-    if not d.bridge.job_active:
+    if (active := await d.bridge.active_job()) is not None:
+        d.bridge.watch(active.id)
+    else:
         await d.bridge.start_job(request(plan=Plan(download_files=True)))
     if isinstance(d.service, FakeService):
         d.service.step(60)
