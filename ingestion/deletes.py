@@ -95,10 +95,13 @@ async def settle_changed_copies(run: TableRun, last: ReadBatch) -> None:
     if run.key_unique or run.hashed:
         return
     noted: dict[str, int] = defaultdict(int)
+    copies: dict[str, int] = defaultdict(int)
     async for failure in settlement.failures_of(run, causes=("duplicate_key",)):
         noted[failure.key] += 1
     async for note in settlement.failures_of(run, causes=("identical_copy",), kind="warning"):
-        noted[note.key] += 1 if note.key in noted else 2  # the first copy is indexed and has no note
+        copies[note.key] += 1
+    # Of identical rows the first one is indexed, so it has no note.
+    noted |= {key: notes + 1 for key, notes in copies.items()}
     if not noted:
         return
     held = await copies_of_keys(run.reader, run.builder)

@@ -1,0 +1,155 @@
+"""What all runs share: one PostgreSQL server, one Vespa endpoint, a proxy before each, and a warm ingester."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
+from tests.chaos.proxies import CALM, PostgresProxy, VespaProxy
+from tests.chaos.tables import KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 60.0
+
+
+class Ingester:
+    """The process that forks ingesting processes, one at a time."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.chaos.ingester", cwd=ROOT, stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, limit=2**24,
+        )  # fmt: skip
+
+    async def stop(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), 5)
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+
+    async def run(self, request: dict[str, Any], *, kill_after_s: float = 0.0) -> dict[str, Any]:
+        """How one forked process ended: `signal`, `exit` and its `answer`, None where it gave none."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        pid = int((await self._line())["pid"])
+        timers = [asyncio.get_running_loop().call_later(PATIENCE_S, _kill, pid, signal.SIGABRT)]
+        if kill_after_s:
+            timers.append(asyncio.get_running_loop().call_later(kill_after_s, _kill, pid, signal.SIGKILL))
+        try:
+            return await self._line()
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    async def _line(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the ingester is gone")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class Services:
+    """Running services and their addresses."""
+
+    def __init__(self, postgres: EmbeddedPostgres, vespa_url: str, folder: Path) -> None:
+        self.postgres, self.vespa_url, self.folder = postgres, vespa_url, folder
+        self.postgres_proxy = PostgresProxy(str(postgres.socket_dir / f".s.PGSQL.{postgres.port}"))
+        port = urlsplit(vespa_url).port
+        assert port is not None
+        self.vespa_proxy = VespaProxy(port)
+        self.ingester = Ingester()
+        self._templates: set[str] = set()
+        self._admin: Any = None
+
+    async def start(self) -> None:
+        await self.postgres_proxy.start()
+        await self.vespa_proxy.start()
+        await self.ingester.start()
+        self._admin = await asyncpg.connect(self.postgres.url("postgres"))
+
+    async def stop(self) -> None:
+        await self.ingester.stop()
+        await self.postgres_proxy.stop()
+        await self.vespa_proxy.stop()
+        for name in self._templates:
+            await self.drop(name)
+        await self._admin.close()
+
+    def direct_url(self, database: str) -> str:
+        return self.postgres.url(database)
+
+    def proxied_url(self, database: str) -> str:
+        return f"postgresql://postgres:@127.0.0.1:{self.postgres_proxy.port}/{database}?sslmode=disable"
+
+    @property
+    def proxied_vespa_url(self) -> str:
+        return f"http://127.0.0.1:{self.vespa_proxy.port}"
+
+    def calm(self) -> None:
+        for proxy in (self.postgres_proxy, self.vespa_proxy):
+            proxy.faults = CALM
+            proxy.calm()
+
+    async def clone(self, tables: tuple[str, ...], database: str) -> None:
+        """A database of its own with these tables."""
+        template = f"chaos_{os.getpid()}_of_{'_'.join(tables)}"
+        if template not in self._templates:
+            await self._admin.execute(f'CREATE DATABASE "{template}"')
+            self._templates.add(template)
+            connection = await asyncpg.connect(self.postgres.url(template))
+            try:
+                for name in tables:
+                    for statement in (*KINDS[name].ddl, *KINDS[name].fill):
+                        await connection.execute(statement)
+                await connection.execute("ANALYZE")
+            finally:
+                await connection.close()
+        await self._admin.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY wal_log')
+
+    async def drop(self, database: str) -> None:
+        await self._admin.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+
+def _kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Services]:
+    """Services of their own in `folder`, gone with everything they hold afterwards."""
+    from ingestion.sandbox.vespa_endpoint import process
+
+    postgres = await asyncio.to_thread(EmbeddedPostgres.start, folder / "postgres")
+    endpoint = await asyncio.to_thread(process.start, folder / "vespa")
+    services = Services(postgres, endpoint.url, folder)
+    try:
+        await services.start()
+        yield services
+    finally:
+        with suppress(Exception):
+            await services.stop()
+        await asyncio.to_thread(endpoint.stop)
+        await asyncio.to_thread(postgres.stop, remove=True)
