@@ -177,12 +177,6 @@ async def finish(io: SyncIO, result: JobResult, files: FileCounts, seconds: floa
     """Store and tell how the job ended."""
     for message in (result.message,) if result.fault is not None else ():
         await io.tell(Noted(job_id=io.job.id, level="error", message=message))
-    await io.tell(
-        JobFinished(
-            job_id=io.job.id, status=result.status, counts=result.counts, files=files, seconds=seconds,
-            message=result.message,
-        )
-    )  # fmt: skip
     report = {
         "seconds": round(seconds, 3),
         "tables": [
@@ -192,7 +186,14 @@ async def finish(io: SyncIO, result: JobResult, files: FileCounts, seconds: floa
             for t in result.tables
         ],
     }  # fmt: skip
+    # First the job's own line: whoever is told finds it ended.
     await io.state.finish_job(io.job.id, result.status, report, result.message)
+    await io.tell(
+        JobFinished(
+            job_id=io.job.id, status=result.status, counts=result.counts, files=files, seconds=seconds,
+            message=result.message,
+        )
+    )  # fmt: skip
 
 
 def _said(error: Exception) -> str:
