@@ -51,3 +51,14 @@ async def test_disabled_actions_say_why_and_help_and_palette_work_over_every_scr
         await d.until(lambda: d.screen.scope == "failures" and d.screen._kind == 1)
         await d.press("colon")
         await d.until(lambda: d.sees("Failures: Retry  (t)"))
+
+
+async def test_the_bars_answer_the_mouse(opened: Any) -> None:
+    async with opened("schema") as d:
+        await d.schema_loaded()
+        top = d.text().splitlines()[0]
+        await d.pilot.click(offset=(top.index("Plan"), 0))
+        await d.until(lambda: d.screen.scope == "plan")
+        footer = d.text().splitlines()[-1]
+        await d.pilot.click(offset=(footer.index("None"), 35))
+        await d.until(lambda: not d.bridge.draft.included)
