@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -149,7 +149,11 @@ class SyncManager:
             if job.kind not in ("full", "incremental"):
                 raise errors.StateError(f"Job {job_id} is of kind {job.kind}, which cannot be resumed.")
             config = SyncConfig(**job.plan["config"])
-            return await self._run(state, session, job, config, await state.job_tables(job_id), resumed=True)
+            # Killed before its tables were stored, it would otherwise have nothing to do and call that success.
+            tables = await state.job_tables(job_id) or await self._with_tables(
+                state, job_id, job.plan["tables"]
+            )
+            return await self._run(state, session, job, config, tables, resumed=True)
 
     async def sync_table(self, table: str, full: bool = False, config: SyncConfig | None = None) -> int:
         """Sync a single table. Returns records processed.
@@ -212,16 +216,20 @@ class SyncManager:
                 # Refused before the job is made, so that no trace of it is left.
                 await state.acquire_writer(None, kind)
             job = await state.create_job(kind, {"config": asdict(config), "tables": names})
-            rows = [self.schema_map.table(name) for name in names]
-            await state.set_job_tables(
-                job.id,
-                [
-                    JobTable(job_id=job.id, table=t.name, expected=t.row_count, exact=t.row_count_exact)
-                    for t in rows
-                ],
-            )
-            job_tables = await state.job_tables(job.id)
+            job_tables = await self._with_tables(state, job.id, names)
             return await self._run(state, session, job, config, job_tables, resumed=False)
+
+    async def _with_tables(self, state: StateStore, job_id: str, names: Sequence[str]) -> list[JobTable]:
+        """Store which tables the job is to read; as stored."""
+        rows = [self.schema_map.table(name) for name in names]
+        await state.set_job_tables(
+            job_id,
+            [
+                JobTable(job_id=job_id, table=t.name, expected=t.row_count, exact=t.row_count_exact)
+                for t in rows
+            ],
+        )
+        return await state.job_tables(job_id)
 
     async def _run(
         self,

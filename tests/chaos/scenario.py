@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.chaos import oracle
 from tests.chaos.kills import FILE_POINTS, POINTS
-from tests.chaos.proxies import Faults
+from tests.chaos.proxies import Faults, befall_postgres, befall_vespa
 from tests.chaos.services import Services
 from tests.chaos.stage import Stage
 from tests.chaos.tables import SHAPES
@@ -184,9 +184,14 @@ class Run:
 
     def _upset(self) -> None:
         self.services.calm()
-        for proxy, most in ((self.services.vespa_proxy, 8), (self.services.postgres_proxy, 3)):
-            rng = random.Random(self.rng.random())
-            proxy.faults = Faults(rng, self.fault_rate, self.rng.randint(0, most), self.outcome.faults)
+        done = self.outcome.faults
+        vespa = Faults(random.Random(self.rng.random()), self.fault_rate, self.rng.randint(0, 8), done)
+        # Connections are few, so one in some is hit.
+        postgres = Faults(
+            random.Random(self.rng.random()), self.fault_rate // 8, self.rng.randint(0, 3), done
+        )
+        befall_vespa(self.services.vespa_proxy, vespa)
+        befall_postgres(self.services.postgres_proxy, postgres)
 
     def _say(self, text: str) -> None:
         self.outcome.story.append(text)

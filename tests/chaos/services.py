@@ -11,13 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
-from tests.chaos.proxies import CALM, PostgresProxy, VespaProxy
 from tests.chaos.tables import KINDS
+from tests.faults import FaultProxy, never
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -75,24 +74,22 @@ class Services:
 
     def __init__(self, postgres: EmbeddedPostgres, vespa_url: str, folder: Path) -> None:
         self.postgres, self.vespa_url, self.folder = postgres, vespa_url, folder
-        self.postgres_proxy = PostgresProxy(str(postgres.socket_dir / f".s.PGSQL.{postgres.port}"))
-        port = urlsplit(vespa_url).port
-        assert port is not None
-        self.vespa_proxy = VespaProxy(port)
+        self.postgres_proxy = FaultProxy(f"unix:{postgres.socket_dir / f'.s.PGSQL.{postgres.port}'}")
+        self.vespa_proxy = FaultProxy(vespa_url)
         self.ingester = Ingester()
         self._templates: set[str] = set()
         self._admin: Any = None
 
     async def start(self) -> None:
-        await self.postgres_proxy.start()
-        await self.vespa_proxy.start()
+        await self.postgres_proxy.up()
+        await self.vespa_proxy.up()
         await self.ingester.start()
         self._admin = await asyncpg.connect(self.postgres.url("postgres"))
 
     async def stop(self) -> None:
         await self.ingester.stop()
-        await self.postgres_proxy.stop()
-        await self.vespa_proxy.stop()
+        await self.postgres_proxy.close()
+        await self.vespa_proxy.close()
         for name in self._templates:
             await self.drop(name)
         await self._admin.close()
@@ -105,12 +102,13 @@ class Services:
 
     @property
     def proxied_vespa_url(self) -> str:
-        return f"http://127.0.0.1:{self.vespa_proxy.port}"
+        return self.vespa_proxy.url
 
     def calm(self) -> None:
+        """Let everything pass, and end the connections whose fate is sealed already."""
         for proxy in (self.postgres_proxy, self.vespa_proxy):
-            proxy.faults = CALM
-            proxy.calm()
+            proxy.plan = never
+            proxy.drop()
 
     async def clone(self, tables: tuple[str, ...], database: str) -> None:
         """A database of its own with these tables."""

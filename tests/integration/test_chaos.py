@@ -21,6 +21,7 @@ from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
 from tests.chaos.scenario import Run
 from tests.chaos.services import Services
 from tests.chaos.stage import Stage
+from tests.faults import Answer, Exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,9 +105,23 @@ async def test_what_a_killed_process_did_is_undone_with_what_the_source_undid(st
 
 
 @pytest.mark.parametrize("stage", [("blocks",)], indirect=True)
+async def test_a_job_killed_before_its_tables_were_stored_resumes_with_all_of_them(stage: Stage) -> None:
+    job = await killed(stage, "full", "job created")
+    assert told(await stage.job(resume=job)) == job
+    assert (await stage.judge()).lines() == []
+
+
+@pytest.mark.parametrize("stage", [("blocks",)], indirect=True)
 async def test_a_portal_that_answers_for_vespa_is_not_believed(stage: Stage) -> None:
     proxy = stage.services.vespa_proxy
-    proxy.page_instead = 10
+    puts = 0
+
+    def page(exchange: Exchange) -> Answer | None:
+        nonlocal puts
+        puts += (is_put := exchange.method == "POST" and "/document/" in exchange.path)
+        return Answer(200, html=True) if is_put and puts <= 10 else None
+
+    proxy.plan = page
     assert told(await stage.job("full"))
-    assert proxy.page_instead == 0
+    assert puts > 60 + 10
     assert (await stage.judge()).lines() == []
