@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ingestion import discovering, masks, retry_files, table_removal
 from ingestion.connections import Connections
-from ingestion.events import Counts, JobStarted, TableTotal
+from ingestion.events import Counts, FileCounts, JobFinished, JobStarted, TableTotal
 from ingestion.file_detector import FileDetector
 from ingestion.file_stage import FileStage
 from ingestion.job_control import JobControl
@@ -141,7 +140,24 @@ async def opened(
             raise
         finally:
             await stage.aclose()
-            await state.finish_job(job.id, status, {"ended_at": time.time()})
+            await _finish(io, status)
+
+
+async def _finish(io: SyncIO, status: str) -> None:
+    """Store and tell how the job ended: `partial` where something failed again."""
+    tables = await io.state.job_tables(io.job.id)
+    for table in tables:
+        if table.status in ("pending", "running"):
+            failed = table.counts.failed or table.files.failed
+            ended = "partial" if status == "completed" and failed else status
+            await io.state.set_job_table(io.job.id, table.table, ended)
+    counts = sum((table.counts for table in tables), Counts())
+    files = sum((table.files for table in tables), FileCounts())
+    if status == "completed" and (counts.failed or files.failed):
+        status = "partial"
+    await io.state.finish_job(io.job.id, status)
+    seconds = max(0.0, io.clock() - (io.job.started_at or io.clock()))
+    await io.tell(JobFinished(job_id=io.job.id, status=status, counts=counts, files=files, seconds=seconds))
 
 
 async def _last_sync_fetched(state: StateStore) -> bool:

@@ -32,6 +32,7 @@ from ingestion.vespa.feeding import Operation, Outcome, Verdict
 _ROWS_BETWEEN_BREATHS = 64
 """Rows transformed before other tasks get their turn: about ten milliseconds."""
 
+SYNC_KINDS = ("full", "incremental")
 _REFUSALS = {413: "vespa_413", 500: "vespa_500"}
 
 
@@ -284,7 +285,10 @@ async def commit(
             flights=result.flights,
             in_doubt=result.in_doubt,
             partition=progress,
-            checkpoint=CheckpointUpdate(status="running", last_record_id=last_key),
+            # A retry or a repair is no sync: the table stands where its last sync left it.
+            checkpoint=CheckpointUpdate(status="running", last_record_id=last_key)
+            if run.io.job.kind in SYNC_KINDS
+            else None,
             events=events,
         )
     )

@@ -124,6 +124,9 @@ def test_a_retry_settles_what_was_mended_in_the_source(commands: CommandLine) ->
     untouched = commands("failures", "retry", "--json")
     assert untouched.code == 3
     assert untouched.json == {"tried": len(listed), "resolved": 0, "failed": len(listed)}
+    retried = commands("jobs", "list", "--json").json["items"][0]
+    assert (retried["kind"], retried["status"]) == ("retry", "partial")
+    assert [c["sync_status"] for c in commands("checkpoints", "list", "--json").json["items"]] == ["partial"]
     doubled = next(item["key"] for item in listed if item["cause"] == "duplicate_key")
     sql(commands, f"DELETE FROM photos WHERE ctid IN (SELECT max(ctid) FROM photos WHERE id = {doubled})")
     sql(commands, "UPDATE photos SET id = 77 WHERE id IS NULL")
