@@ -15,6 +15,8 @@ import signal
 import sys
 from typing import Any
 
+import uvloop
+
 from ingestion import errors
 
 
@@ -31,7 +33,7 @@ def main() -> int:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
     )
     try:
-        asyncio.run(_run(message))
+        uvloop.run(_run(message))
     except asyncio.CancelledError:
         _answer({"kind": "IngestionError", "message": "the job was stopped before it began", "hint": ""})
         return 1

@@ -28,7 +28,8 @@ from ingestion.sandbox import signing
 from ingestion.sandbox.file_contents import Content, content_of
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    pass
+from aiohttp import web
 
 START_TIMEOUT_S: Final = 20.0
 _LAST_MODIFIED: Final = formatdate(1_700_000_000, usegmt=True)
@@ -220,7 +221,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with suppress(KeyboardInterrupt):
-            asyncio.run(_run(options.port, options.port_file))
+            import uvloop
+
+            uvloop.run(_run(options.port, options.port_file))
     except OSError as error:
         sys.stderr.write(f"port {options.port} cannot be used: {error.strerror or error}\n")
         return 1
