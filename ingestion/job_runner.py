@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from ingestion import discovering, errors, inspecting, job_reports, masks, namespaces, schema_documents
+from ingestion import plan as plans
 from ingestion.checkpoint import CheckpointStore
 from ingestion.connections import Connections
 from ingestion.events import Publish
@@ -85,8 +86,21 @@ async def _prepared(connections: Connections, request: JobRequest) -> SchemaMap:
         await require_resumable(state, request.resume)
     await require_index(connections)
     schema = await discovering.discover(connections)
+    if request.resume is None:
+        require_tables(schema, request)
     await claim_namespace(connections)
     return schema
+
+
+def require_tables(schema: SchemaMap, request: JobRequest) -> None:
+    """Raise errors.SchemaError for a glob that matches nothing, and for a plan that leaves every table out."""
+    names = [table.name for table in schema.tables]
+    chosen = plans.select(names, request.plan.include, request.plan.exclude)
+    if names and not chosen:
+        raise errors.SchemaError(
+            "the plan leaves every table out",
+            hint="Exclude fewer; `procore-ingest discover` lists the tables.",
+        )
 
 
 async def unless_stopped(stop: asyncio.Event | None, work: Coroutine[Any, Any, T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import os
 import socket
 import subprocess
@@ -87,7 +88,9 @@ def test_each_failure_to_reach_the_source_has_its_sentence(bare: Bare, guarded: 
         assert code == 1
 
 
-def test_psqls_own_habits_work(bare: Bare, guarded: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_psqls_own_habits_work(
+    bare: Bare, guarded: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = {"PGHOST": "127.0.0.1", "PGPORT": str(guarded.port), "PGSSLMODE": "disable"}
     who = {"PGUSER": "reader", "PGDATABASE": "shop"}
     run = bare("")
@@ -107,6 +110,14 @@ def test_psqls_own_habits_work(bare: Bare, guarded: EmbeddedPostgres, tmp_path: 
     named = {"PGSERVICEFILE": str(services), "PGPASSWORD": PASSWORD}
     assert run("discover", PGSERVICE="shop", **named).code == 0
     run("discover", PGSERVICE="shoop", **named).refused(64, "shoop", str(services))
+    (run.folder / ".env").write_text(f"PROCORE_DATABASE_URL={tcp(guarded)}\n")
+    del run.environment["PROCORE_DATABASE_URL"]
+    assert run("discover").code == 0
+    (run.folder / ".env").unlink()
+    monkeypatch.setattr("sys.stdin", io.StringIO(tcp(guarded) + "\n"))
+    assert run("discover", "--database-url", "-").code == 0
+    run("discover", "--database-url", "-").refused(64, "no database URL was given")
+    run("discover", PGHOST="").refused(64, "no source database given", "--database-url")
 
 
 def test_a_table_without_rights_is_listed_and_the_others_are_synced(
@@ -188,6 +199,7 @@ def test_words_that_name_nothing_are_refused_with_the_nearest(bare: Bare, guarde
     for argv, said in (
         (("ingest", "--full", "--tables", "itms"), ("itms", "items")),
         (("ingest", "--full", "--exclude", "*s,nope*"), ("nope*", "discover")),
+        (("ingest", "--full", "--exclude", "*"), ("leaves every table out",)),
         (("verify", "--tables", "Items"), ("Items", "items")),
         (("sync", "--once", "--tables", "x"), ("'x'",)),
         (("ingest", "--full", "--mask", "items.nme"), ("items.nme", "items.name")),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import Any
 
 import command_world
 from command_world import CommandLine, Ran
+
+from ingestion.sandbox.vespa_endpoint import process
 
 TABLES = ("--tables", "rfis,vendors")
 
@@ -190,18 +193,28 @@ def test_what_was_masked_once_stays_masked(commands: CommandLine) -> None:
     assert {f["metadata"]["subject"] for f in documents(commands).values()} == {"[masked]"}
 
 
-def test_a_daemon_told_to_stop_ends_well(commands: CommandLine) -> None:
+def test_a_daemon_outlives_an_outage_and_ends_well_when_told_to(
+    commands: CommandLine, tmp_path: Path
+) -> None:
+    vespa = process.start(tmp_path / "index")
+    commands.environment["VESPA_URL"] = vespa.url
     daemon = commands.start("sync", "--daemon", "--interval", "0.1", "--tables", "vendors")
-    assert daemon.stderr is not None
-    cycles = 0
-    for line in daemon.stderr:
-        cycles += "completed:" in line and "examined" in line
-        if cycles == 2:
-            break
-    daemon.send_signal(signal.SIGTERM)
-    ran = commands.ended(daemon)
-    assert ran.code == 0, ran.err
-    jobs = commands("jobs", "list", "--json").json["items"]
-    assert {job["status"] for job in jobs} <= {"completed", "cancelled"}
-    assert commands("sync", "--status").code == 0
-    assert len(documents(commands)) == sql(commands, "SELECT count(DISTINCT id) FROM vendors")[0][0]
+    told = iter(daemon.stderr or ())
+    assert any("completed: " in line for line in told)
+    vespa.stop()
+    assert any("this cycle failed: Vespa at" in line for line in told)
+    sql(commands, "UPDATE vendors SET name = 'after the outage' WHERE id = (SELECT max(id) FROM vendors)")
+    vespa = process.start(tmp_path / "index", port=int(vespa.url.rpartition(":")[2]))
+    try:
+        assert any("completed: " in line and " 1 indexed" in line for line in told)
+        daemon.send_signal(signal.SIGTERM)
+        ran = commands.ended(daemon)
+        assert ran.code == 0, ran.err
+        assert "Traceback" not in ran.err
+        statuses = {job["status"] for job in commands("jobs", "list", "--json").json["items"]}
+        assert statuses <= {"completed", "cancelled", "failed"}
+        assert commands("verify", "--tables", "vendors").code == 0
+        names = {fields["metadata"].get("name") for fields in documents(commands).values()}
+        assert "after the outage" in names
+    finally:
+        vespa.stop()
