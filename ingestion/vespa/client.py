@@ -237,11 +237,10 @@ class VespaSession:
             f"/document/v1/{quote(self.namespace, safe='')}/{doc_type}/docid/",
             {"cluster": CLUSTER, "wantedDocumentCount": "1", "fieldSet": field_set, "timeout": "10s"},
         )
-        if answer.status in (429, 503, 504):
-            raise errors.VespaUnavailable(
-                f"Vespa at {redact_text(self.url)} is not ready ({answer.status}: {answer.message})",
-                hint="Wait until it is up (`procore-ingest doctor` checks it), then try again.",
-            )
+        if answer.status == 429 or answer.status >= 500:
+            raise not_ready(self.url, answer)
+        if not answer.is_of_document_api:
+            raise not_vespa(self.url, answer)
         return answer.status
 
 
@@ -263,6 +262,14 @@ def unreachable(url: str, error: BaseException) -> errors.VespaUnavailable:
     return errors.VespaUnavailable(
         f"Vespa at {redact_text(url)} cannot be reached: {redact_text(reason)}",
         hint="Start it or correct --vespa-url; `procore-ingest vespa serve` starts a local endpoint to try.",
+    )
+
+
+def not_ready(url: str, answer: Answer) -> errors.VespaUnavailable:
+    """The error for a Vespa that answers, but cannot do what it is asked now."""
+    return errors.VespaUnavailable(
+        f"Vespa at {redact_text(url)} is not ready ({answer.status}: {redact_text(answer.message)})",
+        hint="Wait until it is up (`procore-ingest doctor` checks it), then try again.",
     )
 
 

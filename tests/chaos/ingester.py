@@ -13,7 +13,10 @@ import logging
 import os
 import pkgutil
 import random
+import resource
+import signal
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -25,6 +28,7 @@ import ingestion
 from ingestion import errors, job_runner, jobs, sync_io, sync_manager, verifying
 from ingestion.connections import Connections
 from ingestion.settings import Settings
+from ingestion.state.connection import StateConnection
 from ingestion.vespa import feeding
 from tests.chaos import kills
 
@@ -36,12 +40,17 @@ async def work(request: dict[str, Any]) -> dict[str, Any]:
         if request.get("verify"):
             found = await verifying.verify(connections, deep=request["verify"] == "deep")
             return {"differences": [t.table for t in found.tables if not t.equal], "text": str(found)}
-        report = await job_runner.run(connections, jobs.request_from_dict(request["job"]))
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        report = await job_runner.run(connections, jobs.request_from_dict(request["job"]), stop=stop)
         return {
             "job_id": report.job_id,
             "status": report.status,
             "messages": [f"{t.table}: {t.message}" for t in report.tables if t.message],
         }
+    except asyncio.CancelledError:
+        return {"cancelled": "before there was a job"}
     except errors.IngestionError as error:
         traceback.print_exc()
         return {"error": type(error).__name__, "message": str(error), "hint": error.hint}
@@ -57,6 +66,19 @@ def load_everything() -> None:
             and module.name != "ingestion.file_extraction_child"
         ):
             importlib.import_module(module.name)
+
+
+def set_clock(seconds: float) -> None:
+    """Let this process's clock be wrong by so many seconds, as after a correction or on another host."""
+    real = time.time
+
+    def wrong() -> float:
+        return real() + seconds
+
+    time.time = wrong
+    functions: list[Any] = [sync_manager.SyncManager.__init__, vars(StateConnection)["open"].__func__]
+    for function in functions:
+        function.__kwdefaults__["clock"] = wrong
 
 
 def child(request: dict[str, Any], answer_to: int) -> None:
@@ -78,6 +100,11 @@ def child(request: dict[str, Any], answer_to: int) -> None:
         defaults = sync_manager.SyncManager.__init__.__kwdefaults__
         assert defaults is not None
         defaults["blocks_per_partition"] = 3
+        if request.get("clock_s"):
+            set_clock(request["clock_s"])
+        if request.get("largest_file"):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"], request["largest_file"]))
         for point, nth in request.get("kills", ()):
             kills.arm(point, nth)
         answer = asyncio.run(work(request))

@@ -26,6 +26,8 @@ from tests.chaos.writer import Writer
 MOST_ATTEMPTS = 7
 """After so many the world calms down: what still does not end then never would."""
 _STEPS = tuple(point for point in POINTS if point not in FILE_POINTS)
+_CLOCKS = (0.0, 0.0, 0.0, -3600.0, 86400.0, -40_000_000.0)
+"""By how many seconds an ingesting process's clock may be wrong; the next one's is another, so it goes backwards."""
 _EXPECTED = (None, "SourceUnavailable", "VespaUnavailable", "VespaBlocked")
 """Errors that a job may end with where connections break; it is resumed then."""
 
@@ -52,18 +54,24 @@ class Aim:
 
     points: tuple[tuple[str, int], ...] = ()
     after_s: float = 0.0
+    with_signal: int = signal.SIGKILL
 
     @classmethod
     def draw(cls, rng: random.Random, point: str = "") -> Aim:
-        if not point and rng.random() < 0.3:
-            return cls(after_s=rng.uniform(0.02, 0.5))
+        if not point and rng.random() < 0.4:
+            asked = rng.choice(
+                (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+            )
+            return cls(after_s=rng.uniform(0.02, 0.6), with_signal=asked)
         point = point or rng.choice(_STEPS)
         return cls(((point, rng.randint(1, POINTS[point][4])),))
 
     def __str__(self) -> str:
         if self.points:
             return f"to be killed at {self.points[0][0]!r} number {self.points[0][1]}"
-        return f"to be killed after {self.after_s:.2f} s" if self.after_s else "left alone"
+        if self.after_s:
+            return f"to get {signal.Signals(self.with_signal).name} after {self.after_s:.2f} s"
+        return "left alone"
 
 
 UNHARMED = Aim()
@@ -147,7 +155,14 @@ class Run:
                 self.services.calm()
             else:
                 self._upset()
-            ended = await self.stage.job(kind, resume=job, kills=aim.points, after_s=aim.after_s)
+            ended = await self.stage.job(
+                kind,
+                resume=job,
+                kills=aim.points,
+                after_s=aim.after_s,
+                with_signal=aim.with_signal,
+                clock_s=rng.choice(_CLOCKS),
+            )
             self._note(kind, job, aim, ended)
             newest = self.stage.newest_job()
             if newest is None or newest == before or newest[0] in self._left:
@@ -173,6 +188,7 @@ class Run:
         self._say(f"{kind} {'resumed ' if job else ''}{aim}: {'killed' if killed else answer or ended}")
         if not killed and ended["exit"] != 0:
             raise RuntimeError(f"the process ended with {ended['exit']}, see {self.stage.folder}/log")
+        self.outcome.kills["stopped by signal"] += "cancelled" in (answer.get("status"), *answer)
         if answer.get("error") not in _EXPECTED:
             raise RuntimeError(f"{answer['error']}: {answer['message']}")
 

@@ -44,15 +44,20 @@ class Ingester:
                 self._process.kill()
                 await self._process.wait()
 
-    async def run(self, request: dict[str, Any], *, kill_after_s: float = 0.0) -> dict[str, Any]:
-        """How one forked process ended: `signal`, `exit` and its `answer`, None where it gave none."""
+    async def run(
+        self, request: dict[str, Any], *, after_s: float = 0.0, with_signal: int = signal.SIGKILL
+    ) -> dict[str, Any]:
+        """How one forked process ended: `signal`, `exit` and its `answer`, None where it gave none.
+
+        After `after_s` seconds, if any, it is sent `with_signal`.
+        """
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         pid = int((await self._line())["pid"])
         timers = [asyncio.get_running_loop().call_later(PATIENCE_S, _kill, pid, signal.SIGABRT)]
-        if kill_after_s:
-            timers.append(asyncio.get_running_loop().call_later(kill_after_s, _kill, pid, signal.SIGKILL))
+        if after_s:
+            timers.append(asyncio.get_running_loop().call_later(after_s, _kill, pid, with_signal))
         try:
             return await self._line()
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
@@ -70,20 +71,24 @@ class Stage:
         resume: str = "",
         kills: Iterable[tuple[str, int]] = (),
         after_s: float = 0.0,
-        more: dict[str, Any] | None = None,
+        with_signal: int = signal.SIGKILL,
+        **more: Any,
     ) -> Ended:
-        """Run a job in a process of its own, which may be killed at a named point or after some seconds."""
+        """Run a job in a process of its own, which may be killed at a named point or after some seconds.
+
+        `more` may hold `clock_s`, by how much its clock is wrong, and `largest_file` in bytes.
+        """
         request = {
             "kind": kind,
             "plan": self.plan.to_dict(),
             "resume": resume or None,
             "allow_mass_delete": True,
         }
-        return await self._process({"job": request, "kills": list(kills), **(more or {})}, after_s)
+        return await self._process({"job": request, "kills": list(kills), **more}, after_s, with_signal)
 
     async def verify(self, how: str = "quick") -> Ended:
         """Let the product compare."""
-        return await self._process({"verify": how, "kills": []}, 0.0)
+        return await self._process({"verify": how, "kills": []})
 
     async def judge(self) -> oracle.Verdict:
         """Compare independently."""
@@ -109,10 +114,12 @@ class Stage:
             return (row[0], row[1], row[2]) if row else None
         return None
 
-    async def _process(self, request: dict[str, Any], after_s: float) -> Ended:
+    async def _process(
+        self, request: dict[str, Any], after_s: float = 0.0, with_signal: int = signal.SIGKILL
+    ) -> Ended:
         request |= {
             "settings": self.settings.to_dict(),
             "seed": self.number,
             "log": str(self.folder / "log"),
         }
-        return await self.services.ingester.run(request, kill_after_s=after_s)
+        return await self.services.ingester.run(request, after_s=after_s, with_signal=with_signal)
