@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ingestion import masks
 from ingestion.connections import Connections
 from ingestion.schema_discovery import ImplicitRelationship, SchemaDiscovery, SchemaMap
 
@@ -38,5 +39,7 @@ async def discover(
         on_progress=on_progress,
         decisions=decisions,
     )
-    await state.set_meta("schema_map", discovery.to_json(schema))
+    masks.hide(schema, await masks.in_force(connections))
+    if schemas is None:  # a part is no picture of the whole
+        await state.set_meta("schema_map", discovery.to_json(schema))
     return schema

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import errors
 from ingestion.plan import Plan
-from ingestion.sensitivity import MaskPolicy
+from ingestion.sensitivity import MASKED, MaskPolicy
 
 if TYPE_CHECKING:
     from ingestion.connections import Connections
@@ -48,6 +48,24 @@ async def of_job(connections: Connections, schema: SchemaMap, request: JobReques
         shown = ", ".join(dropped) or "personal columns"
         connections.logger.warning("no longer masked, as this full sync does not say so: %s", shown)
     return policy
+
+
+def hide(schema: SchemaMap, policy: MaskPolicy) -> None:
+    """Take the values of masked columns out of samples and statistics, in place; secrets are out already."""
+    for table in (*schema.tables, *schema.views):
+        for column in table.columns:
+            inside = column.type_category in ("json", "array", "composite")
+            masked = policy.masks(table.name, column.name, column.sensitivity) or (
+                # Which keys are masked inside a cell that may be cut cannot be told: the whole cell is.
+                inside and policy.watches_all_keys(table.name, column.name)
+            )
+            if not masked:
+                continue
+            column.minimum = column.maximum = None
+            column.top_values = []
+            for row in table.samples:
+                if row.get(column.name) is not None:
+                    row[column.name] = MASKED
 
 
 def of_settings(connections: Connections) -> MaskPolicy:

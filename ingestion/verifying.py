@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from ingestion import deletes, errors, job_services, retrying
 from ingestion import plan as plans
@@ -83,24 +84,28 @@ async def _table(services: JobServices, name: str, deep: bool, repair: bool) -> 
         ).made()
         if not repair or found.difference.equal:
             return found.difference, 0
-        mended = await _mend(run, found)
+        mended, kept = await _mend(run, found)
         again = await _Comparison(
             run, IndexSide(services.index, name, deep), services.states.get(name)
         ).made()
-        return again.difference, mended
+        return replace(again.difference, message=kept), mended
     except errors.SchemaError as error:
         return TableDifference(name, message=str(error)), 0
 
 
-async def _mend(run: TableRun, found: _Comparison) -> int:
-    """Feed what is missing or different, remove what is extra, unless the brake holds."""
+async def _mend(run: TableRun, found: _Comparison) -> tuple[int, str]:
+    """Feed what is missing or different, remove what is extra unless the brake holds; how many, and what stays."""
     await retrying.settle_keys(run, [*found.missing, *found.different])
     extra = found.extra
     allowed = max(run.io.delete_floor, int(found.difference.indexed * run.io.delete_share))
     if len(extra) > allowed and not run.io.allow_mass_delete:
-        return len(found.missing) + len(found.different)
+        said = (
+            f"{len(extra):,} of {found.difference.indexed:,} documents have no row any more; they stay until "
+            "`verify --repair --allow-mass-delete`"
+        )
+        return len(found.missing) + len(found.different), said
     await deletes.remove_documents(run, extra)
-    return len(found.missing) + len(found.different) + len(extra)
+    return len(found.missing) + len(found.different) + len(extra), ""
 
 
 async def _orphaned(

@@ -13,6 +13,8 @@ from command_world import CommandLine, Ran
 from ingestion.sandbox.vespa_endpoint import process
 
 TABLES = ("--tables", "rfis,vendors")
+INDEXABLE = """count(*) FROM (
+    SELECT id FROM photos WHERE id IS NOT NULL GROUP BY id HAVING count(DISTINCT photos::text) = 1) AS keys"""
 
 
 def documents(run: CommandLine) -> dict[str, dict[str, Any]]:
@@ -191,6 +193,26 @@ def test_what_was_masked_once_stays_masked(commands: CommandLine) -> None:
     assert commands("verify", "--deep", "--tables", "rfis").code == 0
     assert commands("verify", "--repair", "--tables", "rfis").code == 0
     assert {f["metadata"]["subject"] for f in documents(commands).values()} == {"[masked]"}
+    rich = ("discover", "--include-samples", "--include-stats", "--format", "json")
+    (rfis,) = [t for t in commands(*rich).json["tables"] if t["name"] == "rfis"]
+    assert {row["subject"] for row in rfis["samples"]} == {"[masked]"}
+    (subject,) = [c for c in rfis["columns"] if c["name"] == "subject"]
+    assert (subject["minimum"], subject["maximum"], subject["top_values"]) == (None, None, [])
+
+
+def test_an_implausible_share_of_deletes_waits_for_the_operator(commands: CommandLine) -> None:
+    photos = ("--tables", "photos")
+    commands("ingest", "--full", *photos)
+    before = len(documents(commands))
+    sql(commands, "DELETE FROM photos WHERE id IN (SELECT id FROM photos WHERE id > 0 LIMIT 40)")
+    for command in (("sync", "--once"), ("ingest", "--full"), ("verify", "--repair")):
+        ran = commands(*command, *photos)
+        assert ran.code == 3, ran.err
+        assert "--allow-mass-delete" in ran.out + ran.err
+        assert len(documents(commands)) == before
+    ran = commands("sync", "--once", "--allow-mass-delete", "--json", *photos)
+    assert len(documents(commands)) == sql(commands, f"SELECT {INDEXABLE}")[0][0] < before - 30
+    assert commands("verify", *photos).code == 0
 
 
 def test_a_daemon_outlives_an_outage_and_ends_well_when_told_to(
