@@ -209,24 +209,44 @@ def _open_to_all(tree: Path) -> bool:
 
 
 def _copied(tree: Path) -> Path:
-    """A copy of the programs in our folder, made once per version of them."""
+    """A copy of the programs in our folder, made once per version of them.
+
+    The wheel's own libraries lie beside its package and are found by their place relative to the programs, so
+    the copy keeps that layout.
+    """
+    package = tree.parent
+    libraries = package.parent / f"{package.name}.libs"
     stamp = (tree / "bin" / "postgres").stat()
     name = hashlib.sha256(f"{tree}:{stamp.st_size}:{stamp.st_mtime_ns}".encode()).hexdigest()[:16]
     base = private_folder(VAR_TMP, run_as())
     target = base / f"programs-{name}"
-    if target.exists():
-        return target
+    copy = target / package.name / tree.name
+    if copy.exists():
+        return copy
+    _sweep_copies(base)
     making = Path(tempfile.mkdtemp(dir=base))
-    shutil.copytree(tree, making / "tree", symlinks=True)
-    for path in [making / "tree", *(making / "tree").rglob("*")]:
+    whole = making / "whole"
+    shutil.copytree(tree, whole / package.name / tree.name, symlinks=True)
+    if libraries.is_dir():
+        shutil.copytree(libraries, whole / libraries.name, symlinks=True)
+    (whole / _ORIGIN).write_text(str(tree))
+    for path in [whole, *whole.rglob("*")]:
         if not path.is_symlink():
             mode = path.stat().st_mode
             executable = path.is_dir() or mode & stat.S_IXUSR
             path.chmod(0o755 if executable else 0o644)
     with contextlib.suppress(OSError):  # another process was first
-        (making / "tree").rename(target)
+        whole.rename(target)
     shutil.rmtree(making, ignore_errors=True)
-    return target
+    return copy
+
+
+def _sweep_copies(base: Path) -> None:
+    """Remove copies of programs that are no longer installed where they were copied from."""
+    for copy in base.glob("programs-*"):
+        origin = copy / _ORIGIN
+        if not origin.is_file() or not Path(origin.read_text()).exists():
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def _major_version(postgres: Path) -> int:

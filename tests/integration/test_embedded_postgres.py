@@ -137,17 +137,23 @@ def test_roots_data_lies_below_var_tmp_opens_no_folder_and_is_swept_when_its_own
 @as_root
 def test_programs_below_a_private_home_are_copied_for_the_servers_user(tmp_path: Path) -> None:
     source = postgres_store.binaries(postgres_store.run_as()).parent
-    hidden = tmp_path / "home" / "pginstall18"
-    (hidden / "bin").mkdir(parents=True)
-    shutil.copy2(source / "bin" / "postgres", hidden / "bin" / "postgres")
+    libraries = source.parent.parent / f"{source.parent.name}.libs"
+    hidden = tmp_path / "home" / source.parent.name / source.name
+    shutil.copytree(source / "bin", hidden / "bin")
+    if libraries.is_dir():
+        shutil.copytree(libraries, tmp_path / "home" / libraries.name)
     (tmp_path / "home").chmod(0o700)
     copied = postgres_store._copied(hidden)
     try:
         assert not postgres_store._open_to_all(hidden)
         assert postgres_store._open_to_all(copied)
         assert postgres_store._copied(hidden) == copied
+        shutil.rmtree(tmp_path / "home")
+        for program in ("initdb", "postgres"):
+            ran = subprocess.run([copied / "bin" / program, "--version"], capture_output=True, text=True)
+            assert "PostgreSQL" in ran.stdout, ran.stderr
     finally:
-        shutil.rmtree(copied)
+        shutil.rmtree(copied.parent.parent)
 
 
 def test_a_folder_that_another_user_prepared_is_refused(tmp_path: Path) -> None:
