@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 
@@ -12,7 +13,10 @@ def main() -> int:
         _keep_standard_streams()
         from app.cli import run
 
-        return run(sys.argv[1:])
+        code = run(sys.argv[1:])
+        # What is left is Python's own end, which a late Ctrl-C would only make noisy.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return code
     except KeyboardInterrupt:
         return 5  # before the command line had begun, or after it had ended
 

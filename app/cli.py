@@ -87,6 +87,9 @@ def _run(argv: Sequence[str], out: Output) -> int:
 
 def _command(argv: Sequence[str], out: Output) -> int:
     parser = build_parser(_usage)
+    for word in argv:
+        if not _is_text(word):
+            _usage(f"{word!r} is not UTF-8 text", "Give it in UTF-8, or in plain ASCII.")
     try:
         args = parser.parse_args(list(argv))
     except SystemExit as done:  # --help and --version
@@ -111,6 +114,15 @@ def uvloop_run(work: Coroutine[Any, Any, ExitCode]) -> ExitCode:
     import uvloop
 
     return uvloop.run(work)
+
+
+def _is_text(word: str) -> bool:
+    """Whether the bytes of an argument could be read as UTF-8."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def local_trouble(error: OSError) -> tuple[str, str]:

@@ -385,7 +385,11 @@ def _deletes(parser: argparse.ArgumentParser) -> None:
 
 
 def _comma_list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        # Not all of them: a script's variable that happens to be empty must not mean everything.
+        raise argparse.ArgumentTypeError("it names no table")
+    return parts
 
 
 def _whole(text: str) -> int:

@@ -386,11 +386,19 @@ class IngestService:
         index = await self._connections.index()
         return await queries.search(index, text, table=table, project=project, limit=limit, offset=offset)
 
+    async def indexed_tables(self) -> Mapping[str, int]:
+        """Documents that the index holds of each table."""
+        from ingestion.vespa import queries
+
+        return await queries.counts_by_table(await self._connections.index())
+
     async def show(self, doc_id: str) -> Mapping[str, Any] | None:
         """A record's fields, or those of a table's document (`schema:TABLE`); None when there is none."""
         from ingestion import document_ids
         from ingestion.vespa.client import FILE, RECORD, SCHEMA
 
+        if not doc_id.removeprefix("schema:"):
+            return None
         index = await self._connections.index()
         if doc_id.startswith("schema:"):
             return await index.document(SCHEMA, document_ids.escape(doc_id.removeprefix("schema:")))
