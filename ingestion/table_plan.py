@@ -46,7 +46,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """`aside` are the keys that several rows held when the read began, `source` the server it is of."""
+    """`aside` are the keys that several rows held when the read began, `source` the server it is of.
+
+    `mark` is the table's fingerprint when the read began: what was fed first was made of those columns.
+    """
 
     mode: Mode
     since: int | None
@@ -54,6 +57,7 @@ class TablePlan:
     aside: frozenset[str]
     steps: tuple[Step, ...]
     source: str = ""
+    mark: str = ""
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -80,7 +84,7 @@ class TablePlan:
     def stored(self) -> list[StoredPartition]:
         """As the state keeps it; the keys set aside go with the last partition."""
         common = {"mode": self.mode.value, "since": self.since, "first_seq": self.first_seq,
-                  "source": self.source}  # fmt: skip
+                  "source": self.source, "mark": self.mark}  # fmt: skip
         stored = []
         for step in self.steps:
             members = asdict(step.partition)
@@ -112,7 +116,7 @@ class TablePlan:
         last = stored[-1].bounds
         return cls(
             Mode(last["mode"]), last["since"], last["first_seq"], frozenset(last["aside"]), tuple(steps),
-            last["source"],
+            last["source"], last.get("mark", ""),
         )  # fmt: skip
 
 
@@ -194,7 +198,9 @@ async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
         )
         for step in fresh.steps
     )
-    return replace(fresh, first_seq=plan.first_seq, aside=fresh.aside | plan.aside, steps=steps)
+    return replace(
+        fresh, first_seq=plan.first_seq, aside=fresh.aside | plan.aside, steps=steps, mark=plan.mark
+    )
 
 
 def with_chosen_key(table: Table, known: TableState | None) -> Table:

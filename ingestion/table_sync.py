@@ -155,7 +155,7 @@ class TableSync:
         """The stored plan of an earlier run, or a new one, stored."""
         stored = await self.io.state.partitions(self.io.job.id, self.name)
         if stored:
-            return await self._resumed(run, TablePlan.of(stored))
+            return await self._resumed(run, TablePlan.of(stored), mark)
         start = Start(Mode.FULL)
         if not self._full:
             synced = await self.io.state.last_success(self.name) is not None
@@ -175,18 +175,23 @@ class TableSync:
             )
         if run.table.key_basis == "row_hash":
             await self._note("the table has no key: its rows are told apart by their content")
-        return await self._begin_anew(run, await table_plan.make(run, start))
+        return await self._begin_anew(run, await table_plan.make(run, start), mark)
 
-    async def _resumed(self, run: TableRun, plan: TablePlan) -> TablePlan:
+    async def _resumed(self, run: TableRun, plan: TablePlan, mark: str) -> TablePlan:
         if Kind.STREAM in plan.kinds and not all(step.done for step in plan.steps):
             await self._note("it is read in one snapshot, so it begins again")
             await self.io.state.restart_job_table(self.io.job.id, self.name)
             run.counts = Counts()
-            return await self._begin_anew(run, await table_plan.make(run, Start(plan.mode, plan.since)))
+            fresh = await table_plan.make(run, Start(plan.mode, plan.since))
+            return await self._begin_anew(run, fresh, mark)
         if self.io.source and plan.source and self.io.source != plan.source:
             raise errors.SchemaError(
                 f"{self.name}: another server, or another timeline of it, answers than when the job began",
                 hint="Start a new sync: a full one, or an incremental, which will compare every row.",
+            )
+        if plan.mark and plan.mark != mark and not self._announced:
+            await self._note(
+                "columns, references or masks have changed since the job began: the next sync compares every row"
             )
         run.reader = run.reader.over(await source_reader.layout(self.io.db, run.table))
         moved = partitions.moved(
@@ -197,7 +202,8 @@ class TableSync:
             return await self._replan(run, plan)
         return plan
 
-    async def _begin_anew(self, run: TableRun, plan: TablePlan) -> TablePlan:
+    async def _begin_anew(self, run: TableRun, plan: TablePlan, mark: str) -> TablePlan:
+        plan = replace(plan, mark=mark)
         await self.io.state.clear_partitions(self.io.job.id, self.name)
         await self.io.state.save_partitions(self.io.job.id, self.name, plan.stored())
         return plan
@@ -301,7 +307,8 @@ class TableSync:
                     transform_version=table_plan.TRANSFORM_VERSION,
                     detail={
                         **(known.detail if known else {}),
-                        "fingerprint": mark, "source": self.io.source, "rows": rows,
+                        # Of its first documents: where it has changed since, the next sync must compare.
+                        "fingerprint": plan.mark or mark, "source": self.io.source, "rows": rows,
                     },
                 ),
                 table_status=status,

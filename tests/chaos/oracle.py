@@ -106,13 +106,13 @@ async def visited(
 
 
 async def _expected(connection: Any, kind: Kind, key: tuple[str, ...]) -> Expected:
-    names = ", ".join(f'"{name}"::text AS "{name}"' for name in kind.columns)
     types = dict(
         await connection.fetch(
             "SELECT attname::text, atttypid::regtype::text FROM pg_attribute WHERE attrelid = $1::text::regclass "
             "AND attnum > 0 AND NOT attisdropped", kind.name,
         )
     )  # fmt: skip
+    names = ", ".join(f'"{name}"::text AS "{name}"' for name in types)
     expected = Expected()
     groups: dict[str, list[Values]] = defaultdict(list)
     for row in await connection.fetch(f"SELECT {names} FROM {kind.name}"):

@@ -27,7 +27,7 @@ MOST_ATTEMPTS = 7
 """After so many the world calms down: what still does not end then never would."""
 _STEPS = tuple(point for point in POINTS if point not in FILE_POINTS)
 _CLOCKS = (0.0, 0.0, 0.0, -3600.0, 86400.0, -40_000_000.0)
-"""By how many seconds an ingesting process's clock may be wrong; the next one's is another, so it goes backwards."""
+"""Seconds by which an ingesting process's clock may be wrong; the next one's is another, so it goes backwards."""
 _EXPECTED = (None, "SourceUnavailable", "VespaUnavailable", "VespaBlocked")
 """Errors that a job may end with where connections break; it is resumed then."""
 

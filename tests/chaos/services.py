@@ -91,6 +91,11 @@ class Services:
         await self.ingester.start()
         self._admin = await asyncpg.connect(self.postgres.url("postgres"))
 
+    async def readmit(self) -> None:
+        """Connect anew to a server that was restarted."""
+        self._admin.terminate()
+        self._admin = await asyncpg.connect(self.postgres.url("postgres"))
+
     async def stop(self) -> None:
         await self.ingester.stop()
         await self.postgres_proxy.close()

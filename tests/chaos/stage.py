@@ -76,15 +76,18 @@ class Stage:
     ) -> Ended:
         """Run a job in a process of its own, which may be killed at a named point or after some seconds.
 
-        `more` may hold `clock_s`, by how much its clock is wrong, and `largest_file` in bytes.
+        `more` may hold `clock_s`, by how much its clock is wrong, `largest_file` in bytes, and settings.
         """
-        request = {
+        asked = {
             "kind": kind,
             "plan": self.plan.to_dict(),
             "resume": resume or None,
             "allow_mass_delete": True,
         }
-        return await self._process({"job": request, "kills": list(kills), **more}, after_s, with_signal)
+        whims: dict[str, Any] = {name: more.pop(name) for name in ("clock_s", "largest_file") if name in more}
+        return await self._process(
+            {"job": asked, "kills": list(kills), **whims}, after_s, with_signal, **more
+        )
 
     async def verify(self, how: str = "quick") -> Ended:
         """Let the product compare."""
@@ -115,10 +118,14 @@ class Stage:
         return None
 
     async def _process(
-        self, request: dict[str, Any], after_s: float = 0.0, with_signal: int = signal.SIGKILL
+        self,
+        request: dict[str, Any],
+        after_s: float = 0.0,
+        with_signal: int = signal.SIGKILL,
+        **settings: Any,
     ) -> Ended:
         request |= {
-            "settings": self.settings.to_dict(),
+            "settings": {**self.settings.to_dict(), **settings},
             "seed": self.number,
             "log": str(self.folder / "log"),
         }
