@@ -8,6 +8,7 @@ from the `Vespa` object, so that callers configure Vespa in one way only.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from yarl import URL
 
 from ingestion import errors
 from ingestion.redaction import redact_text
+from ingestion.vespa.transport import Transport
 
 if TYPE_CHECKING:
     from vespa.application import Vespa
@@ -33,6 +35,8 @@ CLIENT_TIMEOUT_S = 30.0
 SERVER_TIMEOUT_S = 20
 """Shorter than the client's, so that Vespa answers 504 before we stop listening."""
 
+_OUR_IDS = re.compile(r"[A-Za-z0-9_.~:-]*")
+"""Ids of which nothing but the colon needs encoding: nearly all that we make."""
 _DEPLOY_HINT = "Run `procore-ingest vespa deploy`, then try again."
 
 
@@ -89,6 +93,8 @@ class VespaSession:
         self._proxy = _proxy_for(self.url)
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
+        self._lean: Transport | None = None
+        self._paths: dict[str, str] = {}
 
     @property
     def is_local(self) -> bool:
@@ -105,8 +111,27 @@ class VespaSession:
         await self.close()
 
     async def open(self) -> None:
-        """Open the connection pool; opening an open session changes nothing."""
-        if self._http is None:
+        """Open the connection pool; opening an open session changes nothing.
+
+        Plain http without a proxy goes over our own transport, which costs a fraction of aiohttp's.
+        """
+        if self._http is not None or self._lean is not None:
+            return
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and self._proxy is None and not parts.path and parts.username is None:
+            try:
+                self._lean = Transport(
+                    parts.hostname or "",
+                    parts.port or 80,
+                    headers=self._headers,
+                    max_connections=self._max_connections,
+                    timeout_s=CLIENT_TIMEOUT_S,
+                )
+            except ValueError as error:
+                raise errors.SettingsError(
+                    f"a header for Vespa cannot be sent: {error}", hint="Check the token."
+                ) from error
+        else:
             connector = aiohttp.TCPConnector(
                 limit=self._max_connections,
                 keepalive_timeout=20,
@@ -120,13 +145,22 @@ class VespaSession:
 
     async def close(self) -> None:
         """Close the connection pool; the session can be opened again."""
-        if self._http is not None:
-            http, self._http = self._http, None
+        http, self._http = self._http, None
+        lean, self._lean = self._lean, None
+        if http is not None:
             await http.close()
+        if lean is not None:
+            await lean.close()
 
     def document_path(self, doc_type: str, user_id: str) -> str:
         """The document/v1 path of one document, each byte outside the unreserved set percent-encoded."""
-        return f"/document/v1/{quote(self.namespace, safe='')}/{doc_type}/docid/{quote(user_id, safe='')}"
+        folder = self._paths.get(doc_type)
+        if folder is None:
+            folder = f"/document/v1/{quote(self.namespace, safe='')}/{doc_type}/docid/"
+            self._paths[doc_type] = folder
+        if _OUR_IDS.fullmatch(user_id):
+            return folder + user_id.replace(":", "%3A")
+        return folder + quote(user_id, safe="")
 
     async def exchange(
         self,
@@ -139,16 +173,24 @@ class VespaSession:
     ) -> Answer:
         """One request as it stands, without retry: for callers that decide on retries themselves.
 
-        Raises aiohttp.ClientError or TimeoutError as they come.
+        Raises aiohttp.ClientError, OSError or TimeoutError as they come.
         """
-        if self._http is None:
+        return await self.send(method, target_of(path, params or {}), body, gzipped=gzipped)
+
+    async def send(
+        self, method: str, target: str, body: bytes | None = None, *, gzipped: bool = False
+    ) -> Answer:
+        """`exchange` for callers that keep path and query ready, percent-encoded; raises the same."""
+        if self._lean is None and self._http is None:
             await self.open()
+        if self._lean is not None:
+            status, raw = await self._lean.request(method, target, body, gzipped=gzipped)
+            return Answer(status, _json_object(raw))
         assert self._http is not None
-        query = "&".join(f"{quote(k, safe='.')}={quote(v, safe='')}" for k, v in (params or {}).items())
-        url = URL(f"{self.url}{path}?{query}" if query else f"{self.url}{path}", encoded=True)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if gzipped:
             headers["Content-Encoding"] = "gzip"
+        url = URL(f"{self.url}{target}", encoded=True)
         async with self._http.request(method, url, data=body, headers=headers, proxy=self._proxy) as response:
             raw = await response.read()
             return Answer(response.status, _json_object(raw))
@@ -242,6 +284,12 @@ class VespaSession:
         if not answer.is_of_document_api:
             raise not_vespa(self.url, answer)
         return answer.status
+
+
+def target_of(path: str, params: Mapping[str, str]) -> str:
+    """Path and query as they stand in a request line; the path is percent-encoded already."""
+    query = "&".join(f"{quote(k, safe='.')}={quote(v, safe='')}" for k, v in params.items())
+    return f"{path}?{query}" if query else path
 
 
 def _proxy_for(url: str) -> str | None:

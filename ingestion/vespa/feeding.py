@@ -21,7 +21,7 @@ import aiohttp
 import orjson
 
 from ingestion import errors
-from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, not_vespa, unreachable
+from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, not_vespa, target_of, unreachable
 
 COMPRESS_ABOVE_BYTES = 2048
 FIRST_WAIT_S = 0.1
@@ -32,6 +32,7 @@ TELL_EVERY_S = 1.0
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 _OUTCOME_UNKNOWN = frozenset({408, 500, 502, 504})
 _MOST_SERVER_FAULTS = 5
+_MOST_QUERIES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class Feeder:
         self._backoff_s = 0.0
         self._backing_off = False
         self._told_at = -TELL_EVERY_S
+        self._is_local = session.is_local
+        self._queries: dict[tuple[str, str, int], str] = {}
 
     @property
     def stats(self) -> FeedStats:
@@ -174,8 +177,8 @@ class Feeder:
 
     async def _attempt(self, request: _Request) -> tuple[Answer | None, BaseException | None]:
         try:
-            answer = await self.session.exchange(
-                request.method, request.path, request.params, request.body, gzipped=request.gzipped
+            answer = await self.session.send(
+                request.method, request.target, request.body, gzipped=request.gzipped
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return None, error
@@ -258,26 +261,34 @@ class Feeder:
 
     def _request_of(self, operation: Operation) -> _Request:
         path = self.session.document_path(operation.doc_type, operation.user_id)
-        params = {
-            "condition": f"{operation.doc_type}.read_seq < {operation.read_seq}",
-            "timeout": f"{SERVER_TIMEOUT_S}s",
-        }
+        query = self._query_of(operation.kind, operation.doc_type, operation.read_seq)
         if operation.kind == "remove":
-            return _Request("DELETE", path, params, None, False)
-        params["create"] = "true"
+            return _Request("DELETE", path + query, None, False)
         fields = {
             **(operation.fields or {}), "read_seq": operation.read_seq, "source": self.session.namespace
         }  # fmt: skip
         body = orjson.dumps({"fields": fields})
-        gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self.session.is_local
-        return _Request("POST", path, params, _gzip(body) if gzipped else body, gzipped)
+        gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self._is_local
+        return _Request("POST", path + query, _gzip(body) if gzipped else body, gzipped)
+
+    def _query_of(self, kind: str, doc_type: str, read_seq: int) -> str:
+        """The query of a request, kept: a batch has one read number."""
+        known = self._queries.get((kind, doc_type, read_seq))
+        if known is None:
+            params = {"condition": f"{doc_type}.read_seq < {read_seq}", "timeout": f"{SERVER_TIMEOUT_S}s"}
+            if kind == "put":
+                params["create"] = "true"
+            known = target_of("", params)
+            if len(self._queries) >= _MOST_QUERIES:
+                self._queries.clear()
+            self._queries[kind, doc_type, read_seq] = known
+        return known
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
     method: str
-    path: str
-    params: dict[str, str]
+    target: str
     body: bytes | None
     gzipped: bool
 

@@ -1,0 +1,107 @@
+"""One full ingest as a job runs it, in a process of its own; prints what it did as a line of JSON.
+
+python -m tests.benchmarks.ingest --database-url URL --vespa-url URL --schema FILE --state DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import json
+import logging
+import pstats
+import resource
+import time
+from pathlib import Path
+
+from ingestion import progress
+from ingestion.checkpoint import CheckpointStore
+from ingestion.db_connection import ConnectionConfig, DatabaseConnection
+from ingestion.events import Event, JobFinished
+from ingestion.file_detector import FileDetector
+from ingestion.file_stage import FileStage
+from ingestion.run_view import RunView
+from ingestion.schema_discovery import SchemaMap
+from ingestion.settings import Settings
+from ingestion.sync_io import SyncIO
+from ingestion.sync_manager import SyncConfig, SyncManager
+from ingestion.table_sync import Transform
+from ingestion.vespa import client
+
+
+async def ingest(args: argparse.Namespace) -> dict[str, object]:
+    """Checkpoints, failures, digests, file detection and progress are on; `--files` feeds files' documents too."""
+    logger = logging.getLogger("benchmark")
+    schema = SchemaMap.from_json(Path(args.schema).read_text())
+    config = ConnectionConfig.from_url(args.database_url)
+    config.ssl = False
+    db = DatabaseConnection(config, logger)
+    await db.connect()
+    view, waiting, shown_at = RunView(), list[Event](), 0.0
+
+    def publish(event: Event) -> None:
+        nonlocal view, shown_at
+        waiting.append(event)
+        # As often as the screen of a run is drawn.
+        if (now := time.time()) - shown_at > 0.25 or isinstance(event, JobFinished):
+            view, shown_at = progress.reduce_all(view, waiting, now), now
+            waiting.clear()
+
+    detector = FileDetector(schema, logger)
+    stages: list[FileStage] = []
+
+    def stage(io: SyncIO, config: SyncConfig) -> FileStage:
+        transform = Transform(schema, detector=detector)
+        stages.append(FileStage(io, transform, Settings(), download=False, workers=config.file_workers))
+        return stages[-1]
+
+    manager = SyncManager(
+        db, client.build(args.vespa_url), schema, CheckpointStore(Path(args.state) / "state.db"), logger,
+        detector=detector, publish=publish, file_sink=stage if args.files else None,
+    )  # fmt: skip
+    started, cpu = time.perf_counter(), _cpu_s()
+    result = await manager.run_full_sync(SyncConfig(tables=args.tables or None))
+    seconds, cpu_s = time.perf_counter() - started, _cpu_s() - cpu
+    for one in stages:
+        await one.aclose()
+    await db.close()
+    if result.fault is not None:
+        raise result.fault
+    return {
+        "seconds": seconds, "cpu_s": cpu_s, "status": result.status, "read": result.records_processed,
+        "indexed": result.records_indexed, "failed": result.records_failed, "skipped": result.records_skipped,
+        "seen": view.counts.read, "tables": len(result.tables), "errors": result.errors[:5],
+    }  # fmt: skip
+
+
+def _cpu_s() -> float:
+    """Of this process and of children that have ended."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--database-url", required=True)
+    options.add_argument("--vespa-url", required=True)
+    options.add_argument("--schema", required=True)
+    options.add_argument("--state", required=True)
+    options.add_argument("--files", action="store_true")
+    options.add_argument("--profile", action="store_true", help="print the costliest functions")
+    options.add_argument("--tables", nargs="*")
+    args = options.parse_args()
+    profile = cProfile.Profile()
+    if args.profile:
+        profile.enable()
+    report = asyncio.run(ingest(args))
+    if args.profile:
+        profile.disable()
+        pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
