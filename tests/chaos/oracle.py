@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
+from tests.chaos.services import content_of
 from tests.chaos.tables import KINDS, Kind
 
 Values = dict[str, str]
@@ -73,6 +74,12 @@ async def judge(
                 _failures(facts, name, expected, verdict)
                 _ledger(facts, name, mine, verdict)
             _counts(facts, verdict)
+            if "papers" in tables:
+                held = await visited(vespa_url, namespace, verdict, "procore_file")
+                named = await connection.fetch(
+                    "SELECT id, document_url AS url FROM papers WHERE document_url <> ''"
+                )
+                _files([tuple(row) for row in named], held, facts, state.parent / "files", verdict)
     finally:
         await connection.close()
     for doc_id, fields in documents.items():
@@ -233,6 +240,47 @@ def _counts(facts: sqlite3.Connection, verdict: Verdict) -> None:
             verdict.miscounted.append(
                 f"{kind} {job} ({status}) {table}: read, indexed, failed, skipped, warned, deleted are {counts}"
             )
+
+
+def _files(
+    named: list[tuple[int, str]],
+    held: dict[str, Any],
+    facts: sqlite3.Connection,
+    folder: Path,
+    verdict: Verdict,
+) -> None:
+    """Each file that a row names is here once, in the index and on disk, and says who names it."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for key, url in named:
+        wanted[url].add(f"papers:{key}")
+    found = {fields["url"]: fields for fields in held.values()}
+    if len(found) < len(held):
+        verdict.doubled.append("two documents are of one file")
+    paths = dict(facts.execute("SELECT url, path FROM files WHERE status = 'downloaded'"))
+    for url, records in wanted.items():
+        name = url.rpartition("/")[2]
+        if url not in found:
+            verdict.lost.append(f"file {name} is missing, which {sorted(records)} name")
+        elif set(found[url]["record_doc_ids"]) != records or len(found[url]["record_doc_ids"]) != len(
+            records
+        ):
+            told = sorted(found[url]["record_doc_ids"])
+            verdict.lost.append(f"file {name} says {told}, should say {sorted(records)}")
+        elif found[url]["status"] != "downloaded":
+            verdict.lost.append(f"file {name} is {found[url]['status']}")
+        if url not in paths or (folder / paths[url]).read_bytes() != content_of(name):
+            verdict.lost.append(f"file {name} is not whole on disk")
+    for url in found.keys() - wanted.keys():
+        verdict.doubled.append(
+            f"file {url.rpartition('/')[2]} should not be there: {found[url]['record_doc_ids']}"
+        )
+    whole = {folder / path for path in paths.values()}
+    for path in folder.rglob("*"):
+        # Copies that nothing refers to any more may stay; half a file may not.
+        if path.is_file() and path not in whole:
+            first = path.read_bytes().partition(b"\n")[0].decode(errors="replace")
+            if path.read_bytes() != content_of(first):
+                verdict.doubled.append(f"{path.name} is left behind")
 
 
 def counted_exactly(state: Path, job: str, expected: dict[str, Expected], verdict: Verdict) -> None:

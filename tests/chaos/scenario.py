@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,13 +58,13 @@ class Aim:
     with_signal: int = signal.SIGKILL
 
     @classmethod
-    def draw(cls, rng: random.Random, point: str = "") -> Aim:
+    def draw(cls, rng: random.Random, steps: Sequence[str], point: str = "") -> Aim:
         if not point and rng.random() < 0.4:
             asked = rng.choice(
                 (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
             )
             return cls(after_s=rng.uniform(0.02, 0.6), with_signal=asked)
-        point = point or rng.choice(_STEPS)
+        point = point or rng.choice(steps)
         return cls(((point, rng.randint(1, POINTS[point][4])),))
 
     def __str__(self) -> str:
@@ -93,6 +94,7 @@ class Run:
             services, seed, tables, batch_size=rng.choice((7, 13, 25, 60)), workers=rng.choice((1, 1, 2))
         )
         self._left: set[str] = set()
+        self._steps = _STEPS if "papers" not in tables else (*_STEPS, *FILE_POINTS * 4)
 
     async def carry_out(self) -> Outcome:
         began = time.monotonic()
@@ -150,7 +152,7 @@ class Run:
             calm = attempt >= MOST_ATTEMPTS
             aim = UNHARMED
             if attempt < kills and not calm:
-                aim = Aim.draw(rng, self.point if attempt == 0 else "")
+                aim = Aim.draw(rng, self._steps, self.point if attempt == 0 else "")
             if calm or not self.fault_rate:
                 self.services.calm()
             else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from aiohttp import web
 
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
 from tests.chaos.tables import KINDS
@@ -20,6 +21,11 @@ from tests.faults import FaultProxy, never
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
+
+
+def content_of(name: str) -> bytes:
+    """A file's content: as long as nobody would take half of it for the whole."""
+    return f"{name}\n".encode() + b"line\n" * 50 + f"end of {name}\n".encode()
 
 
 class Ingester:
@@ -84,11 +90,13 @@ class Services:
         self.ingester = Ingester()
         self._templates: set[str] = set()
         self._admin: Any = None
+        self._files = web.AppRunner(web.Application(), access_log=None)
 
     async def start(self) -> None:
         await self.postgres_proxy.up()
         await self.vespa_proxy.up()
         await self.ingester.start()
+        await self._serve_files()
         self._admin = await asyncpg.connect(self.postgres.url("postgres"))
 
     async def readmit(self) -> None:
@@ -100,9 +108,23 @@ class Services:
         await self.ingester.stop()
         await self.postgres_proxy.close()
         await self.vespa_proxy.close()
+        await self._files.cleanup()
         for name in self._templates:
             await self.drop(name)
         await self._admin.close()
+
+    @property
+    def files_url(self) -> str:
+        """Where files are, each with the content that its name says."""
+        return f"http://127.0.0.1:{self._files.addresses[0][1]}/f"
+
+    async def _serve_files(self) -> None:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(body=content_of(request.match_info["name"]), content_type="text/plain")
+
+        self._files.app.router.add_get("/f/{name}", answer)
+        await self._files.setup()
+        await web.TCPSite(self._files, "127.0.0.1", 0).start()
 
     def direct_url(self, database: str) -> str:
         return self.postgres.url(database)
@@ -130,7 +152,7 @@ class Services:
             try:
                 for name in tables:
                     for statement in (*KINDS[name].ddl, *KINDS[name].fill):
-                        await connection.execute(statement)
+                        await connection.execute(statement.replace("{files}", self.files_url))
                 await connection.execute("ANALYZE")
             finally:
                 await connection.close()

@@ -27,7 +27,7 @@ class Stage:
 
     def __init__(self, services: Services, number: int, tables: tuple[str, ...], **plan: Any) -> None:
         self.services, self.number, self.tables = services, number, tables
-        self.plan = Plan(**plan)
+        self.plan = Plan(**plan, download_files="papers" in tables, file_workers=2)
         self.database = f"chaos_{os.getpid()}_{number}"
         self.namespace = f"c{number}.{os.getpid()}"
         self.folder = services.folder / self.database
@@ -53,6 +53,7 @@ class Stage:
             vespa_url=self.services.proxied_vespa_url,
             namespace=self.namespace,
             state_dir=str(self.folder / "state"),
+            allow_private_addresses=True,
         )
 
     async def sql(self, *statements: str) -> None:

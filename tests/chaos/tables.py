@@ -143,6 +143,15 @@ KINDS: dict[str, Kind] = {
             (_fill("ranged", f"i, {_WORD}, i, {_STAMP}", 50),),
             partitioned=True,
         ),
+        # Rows that share a few files; `{files}` is where the store of this harness answers.
+        Kind(
+            "papers",
+            (_loose("papers", "id bigint PRIMARY KEY, v text, n integer, document_url text"),),
+            ("id", "v", "n", "document_url"),
+            ("id",),
+            (_fill("papers", f"i, {_WORD}, i, '{{files}}/doc-' || i % 12 || '.txt'", 30),),
+            stamped=False,
+        ),
     )
 }  # fmt: skip
 
@@ -157,6 +166,8 @@ SHAPES: tuple[tuple[str, ...], ...] = (
     ("composite", "heap", "plain"),
     ("blocks", "dirty"),
     ("split", "heap"),
+    ("papers",),
+    ("papers", "blocks"),
 )
 """Tables of one database; each is a template that runs clone."""
 
@@ -184,6 +195,8 @@ class Mischief:
                 common += [self.double, self.null, self.unnull]
         if self.kind.name == "split":
             common += [self.move, self.move]
+        if self.kind.name == "papers":
+            common += [self.refer, self.refer, self.refer, self.delete]
         return common
 
     def insert(self, key: int | None = None) -> list[Statement]:
@@ -244,6 +257,12 @@ class Mischief:
         """Rows change their partition."""
         return [(f"UPDATE split SET region = 1 - region WHERE {self._some(2)}", ())]
 
+    def refer(self) -> list[Statement]:
+        """Rows name another file, or none."""
+        name = f"replace(document_url, 'doc-', 'doc-{self._rng.randrange(3)}')"
+        url = self._rng.choice((name, name, "regexp_replace(document_url, 'doc-.*', 'doc-5.txt')", "NULL"))
+        return [(f"UPDATE papers SET document_url = {url} WHERE {self._some(2)}", ())]
+
     def copy(self) -> list[Statement]:
         """An identical copy of a row."""
         names = self._names()
@@ -294,6 +313,9 @@ class Mischief:
                     key,
                     self._text(),
                 )
+        if t == "papers":
+            url = "(SELECT max(document_url) FROM papers)"
+            return f"INSERT INTO papers VALUES ($1, $2, 1, {url}) ON CONFLICT DO NOTHING", (key, self._text())
         stamp = f", updated_at = {self._stamp()}" if self.kind.stamped else ""
         extra = " ON CONFLICT (id) DO UPDATE SET n = 7" + stamp if t in ("pages", "ranged") else ""
         return f"INSERT INTO {t} (id, v, n) VALUES ($1, $2, {number}){extra}", (key, self._text())
