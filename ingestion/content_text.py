@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -36,6 +38,9 @@ _EXCLUDED = re.compile(
     r"|path|mime|mime_type|content_type|password|secret|opaque|cursor|md5|sha1|sha256)$"
 )
 _FIRST = re.compile(r"^(?:.*_)?(?:number|title|subject|name|full_name|code)$")
+_SHORT = 80
+"""Characters of a string whose readable form is remembered."""
+_DEEPEST = 400
 _JSON_STARTS = frozenset({'{"', "[{", '["'})
 _ADDRESS = re.compile(r"(?:https?|s3|ftp|file|data|mailto):\S*$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
@@ -93,17 +98,14 @@ def readable_json(text: str) -> str:
     """The readable strings inside a JSON document, one a line, each once."""
     if text in ("{}", "[]", "null", '""') or '"' not in text:
         return ""
+    seen: dict[str, None] = {}
     try:
-        leaves = _leaves(orjson.loads(text))
+        _gather("", [orjson.loads(text)], seen, 0)
     except (orjson.JSONDecodeError, RecursionError):
         # Too deep for the parser, cut at the cell's limit, or json that orjson is stricter about.
-        leaves = list(string_leaves(text))
-    seen: dict[str, None] = {}
-    for key, leaf in leaves:
-        if leaf and not _is_excluded(key):
-            # An escape in the JSON may stand for a character that must not reach the index.
-            part = readable(leaf if leaf.isprintable() else clean(leaf)[0])
-            if part and not _is_key_like(part):
+        seen.clear()
+        for key, leaf in string_leaves(text):
+            if leaf and not _EXCLUDED_KEYS[key] and (part := _part(leaf)):
                 seen[part] = None
     return "\n".join(seen)
 
@@ -123,31 +125,51 @@ def _reader(column: Column) -> Callable[[str], str] | None:
     return readable
 
 
-def _leaves(value: object) -> list[tuple[str, str]]:
-    """(nearest key, string) of each string in a parsed document, in document order."""
-    found: list[tuple[str, str]] = []
-    work: list[tuple[str, object]] = [("", value)]
-    while work:
-        key, item = work.pop()
-        if type(item) is str:
-            found.append((key, item))
-        elif type(item) is dict:
-            work += reversed(item.items())
-        elif type(item) is list:
-            work += [(key, member) for member in reversed(item)]
-    return found
+def _gather(key: str, item: dict[str, Any] | list[Any], seen: dict[str, None], depth: int) -> None:
+    """The readable strings of a parsed document, in its order; `key` is the nearest one above."""
+    if depth > _DEEPEST:
+        raise RecursionError
+    if type(item) is dict:
+        for name, member in item.items():
+            kind = type(member)
+            if kind is str:
+                if member and not _EXCLUDED_KEYS[name]:
+                    part = _short_part(member) if len(member) <= _SHORT else _part(member)
+                    if part:
+                        seen[part] = None
+            elif kind is dict or kind is list:
+                _gather(name, member, seen, depth + 1)
+        return
+    for member in item:
+        if type(member) is str:
+            if member and not _EXCLUDED_KEYS[key] and (part := _part(member)):
+                seen[part] = None
+        elif type(member) is dict or type(member) is list:
+            _gather(key, member, seen, depth + 1)
 
 
-_EXCLUDED_KEYS: dict[str, bool] = {}
+def _part(leaf: str) -> str:
+    """What a string inside JSON adds, "" for nothing."""
+    # An escape in the JSON may stand for a character that must not reach the index.
+    part = readable(leaf if leaf.isprintable() else clean(leaf)[0])
+    return "" if _is_key_like(part) else part
 
 
-def _is_excluded(key: str) -> bool:
-    answer = _EXCLUDED_KEYS.get(key)
-    if answer is None:
+# States, types and names stand in row after row.
+_short_part = lru_cache(maxsize=4096)(_part)
+
+
+class _ExcludedKeys(dict[str, bool]):
+    """Key → whether what stands under it is no readable text; answers are remembered."""
+
+    def __missing__(self, key: str) -> bool:
         answer = _EXCLUDED.search(snake(key)) is not None
-        if len(_EXCLUDED_KEYS) < 16384:
-            _EXCLUDED_KEYS[key] = answer
-    return answer
+        if len(self) < 16384:
+            self[key] = answer
+        return answer
+
+
+_EXCLUDED_KEYS = _ExcludedKeys()
 
 
 def _is_key_like(text: str) -> bool:

@@ -40,7 +40,7 @@ def user_part(key_values: Sequence[str], table_name: str = "") -> str:
     With `table_name` the length rule counts the table's name in, as it must for a record; the result is
     then what `doc_id(table_name, …)` expects.
     """
-    key = ":".join([escape(value) for value in key_values])
+    key = escape(key_values[0]) if len(key_values) == 1 else ":".join([escape(value) for value in key_values])
     prefix = _prefix(table_name) if table_name else ""
     if len(prefix) + len(key) <= MAX_USER_PART:
         return key

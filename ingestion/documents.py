@@ -37,6 +37,8 @@ _PLAIN_TYPES = frozenset(
     }
 )  # fmt: skip
 _TIME_TYPES = frozenset({"timestamp", "timestamptz", "date"})
+_SHORT, _MOST_UNCHANGED = 64, 256
+"""Characters of a value, and values of a column, that are known to need no change."""
 _MAX_RELATION_IDS = 1000
 """Ids taken from one array or JSON list of references."""
 
@@ -226,15 +228,24 @@ class DocumentBuilder:
         all_keys = masks.watches_all_keys(self._name, column.name)
         always_json = kind in values.JSON_TYPES or (is_array(kind) and kind[1:] in values.JSON_TYPES)
         name, settled = column.name, values.SAFE_CHARS
+        unchanged: set[str] = set()
 
         def cell(text: str) -> str:
+            if text in unchanged:
+                return text
+            given = text
             if len(text) > settled:
                 text = self._cut(name, text)
             if always_json or text[:1] in ("{", "["):
                 text = json_text.mask_members(text, rule, all_keys=all_keys)
             text = redact_text(text)
             # Last, because masking JSON inside a string spells its escapes out.
-            return text if text.isprintable() else self._clean(name, text)
+            if not text.isprintable():
+                text = self._clean(name, text)
+            if text is given and len(text) <= _SHORT and len(unchanged) < _MOST_UNCHANGED:
+                # States, types and names stand in row after row.
+                unchanged.add(text)
+            return text
 
         return cell
 
@@ -437,12 +448,17 @@ def _hidden_key(value: str) -> str:
     return "masked-" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-_FILE_MEMBERS = ("file_id", "s3_key", "filename", "file_type", "source_column")
+_FILE_MEMBERS = ("s3_key", "filename", "file_type", "source_column")
 _file_members = attrgetter(*_FILE_MEMBERS)
 
 
 def _file_reference(file: DetectedFile) -> dict[str, str]:
-    members = {name: value for name, value in zip(_FILE_MEMBERS, _file_members(file), strict=True) if value}
+    members = {"file_id": file.file_id} if file.file_id else {}
+    for name, value in zip(_FILE_MEMBERS, _file_members(file), strict=True):
+        if value:
+            members[name] = redact_text(values.clean(value)[0])
     if file.url:
-        members["url"] = redact_url(file.url)
-    return {name: redact_text(values.clean(value)[0]) for name, value in members.items()}
+        url = redact_url(file.url)
+        cleaned, changed = values.clean(url)
+        members["url"] = redact_text(cleaned) if changed else url
+    return members

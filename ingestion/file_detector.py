@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ingestion import file_json
@@ -150,19 +150,19 @@ class FileDetector:
             nested = self.parse_jsonb_attachments(source.column, value)  # type: ignore[arg-type]
             if nested:
                 return nested
-        file = self.parse_s3_key(source.column, value)
-        if file is None:
+        reference = parse_reference(value) if isinstance(value, str) else None
+        if reference is None:
             return []
-        filename, size = row.get(source.filename), file_json.whole_number(row.get(source.size))
-        content_type = row.get(source.content_type)
-        described = replace(
-            file,
-            filename=filename.strip() if isinstance(filename, str) and filename.strip() else file.filename,
-            file_size=size,
-            content_type=content_type if isinstance(content_type, str) and content_type else None,
-            file_type="",
-        )
-        return [described]
+        filename, content_type = row.get(source.filename), row.get(source.content_type)
+        return [
+            _detected(
+                source.column,
+                reference,
+                filename.strip() if isinstance(filename, str) else "",
+                file_json.whole_number(row.get(source.size)),
+                content_type if isinstance(content_type, str) else "",
+            )
+        ]
 
 
 def reference_of(file: DetectedFile, url: str = "") -> dict[str, str]:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -22,6 +23,10 @@ _S3_VIRTUAL_HOST = re.compile(
 )
 _S3_PATH_HOST = re.compile(r"s3(?:[.\-](?:dualstack\.)?[a-z0-9\-]+)?\.amazonaws\.com(?:\.cn)?\Z")
 _DISPOSITION_NAME = re.compile(r"""filename\*?=(?:UTF-8'')?"?([^";]+)""", re.IGNORECASE)
+# What nearly all are; anything else is taken apart by the standard library.
+_PLAIN_URL = re.compile(
+    r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::[0-9]{1,4})?(/[!-\"$->@-~]*)?(?:\?([!-\"$-~]*))?\Z"
+)
 _SIGNING = frozenset(
     {"sig", "signature", "token", "expires", "policy", "key-pair-id", "awsaccesskeyid", "se", "st"}
 )
@@ -69,19 +74,22 @@ def _key_reference(text: str) -> Reference | None:
 
 def parse_url_reference(url: str) -> Reference | None:
     """The file that an http(s) URL names; an S3 address also yields its bucket and key."""
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-    except ValueError:
-        return Reference(url=url)
+    if plain := _PLAIN_URL.match(url):
+        host, path, query = plain[1], plain[2] or "", plain[3] or ""
+    else:
+        try:
+            parts = urlsplit(url)
+            host, path, query = (parts.hostname or "").lower(), parts.path, parts.query
+        except ValueError:
+            return Reference(url=url)
     if not host:
         return None
-    bucket, key = _s3_address(host, parts.path)
+    bucket, key = _s3_address(host, path)
     if key:
         return Reference(key=key, url=url, bucket=bucket, filename=last_segment(key))
-    if parts.path in ("", "/"):
+    if path in ("", "/"):
         return None
-    return Reference(url=url, filename=_url_filename(parts.path, parts.query))
+    return Reference(url=url, filename=_url_filename(path, query))
 
 
 def _s3_address(host: str, path: str) -> tuple[str, str]:
@@ -132,6 +140,7 @@ def _signs(name: str) -> bool:
     return name in _SIGNING or name.startswith(_SIGNING_PREFIXES)
 
 
+@lru_cache(maxsize=64)  # of one record's files the identities are asked for again and again
 def file_identity(key: str, url: str, bucket: str = "") -> str:
     """32 hexadecimal digits that name a file wherever it is referenced: by its key, else by its URL."""
     identity = f"s3:{bucket}/{key}" if key else f"url:{unsigned(url)}"

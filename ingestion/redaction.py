@@ -10,12 +10,16 @@ import logging
 import re
 import traceback
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 REDACTED = "REDACTED"
 
 MIN_SECRET_CHARS = 4
 """Shorter strings are not removed by value: replacing every "a" would ruin the log and tell the secret."""
+
+_REMEMBERED = 1024
+"""Characters of a text whose redacted form is remembered for a moment."""
 
 _NAME = (
     r"(?:sig|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
@@ -24,7 +28,8 @@ _NAME = (
     r"|client[_-]?secret|(?:access|refresh|id|auth|session|security)token)"
 )
 # A parameter's separator may itself be escaped: HTML (&amp;), JSON (\u0026), a URL inside a URL (%26).
-_PLAIN_LEAD = r"(?:[?&#;]|\\+u00(?:26|3[fF]|23))"
+# One class of first characters, which the search looks for at several times the speed of an alternative.
+_PLAIN_LEAD = r"(?:[?&#;\\](?:(?<!\\)|(?<=\\)\\*u00(?:26|3[fF]|23)))"
 _PLAIN_EQUALS = r"(?:=|\\+u003[dD]|&#(?:61|[xX]3[dD]);|&equals;)"
 _ENCODED_LEAD = r"(?:%(?:25)*(?:3[fF]|26|23))"
 _ENCODED_EQUALS = r"(?:%(?:25)*3[dD])"
@@ -60,19 +65,29 @@ def redact_text(text: str) -> str:
     for byte, and the function is idempotent.
     """
     if "=" in text or "%" in text or "\\u003" in text or "&#" in text or "&equals" in text:
-        # Searching a lowered copy for each word is ten times as fast as one case-insensitive pattern.
-        low = text.lower()
-        if _may_name_a_secret(low):
-            text = _PLAIN.sub(_replaced, text)
-            if "%3d" in low or "%25" in low:
-                text = _ENCODED.sub(_replaced, text)
-            if "=" in text and ("passw" in low or "pwd" in low):
-                text = _ASSIGNED.sub(_replaced, text)
+        text = _unsigned(text) if len(text) > _REMEMBERED else _remembered(text)
     if "@" in text and (":/" in text or ":\\/" in text):
         text = _USERINFO.sub(_replaced, _POSTGRES_USERINFO.sub(_replaced, text))
     if "earer" in text or "EARER" in text or "uthorization" in text:
         text = _BEARER.sub(_replaced, text)
     return text
+
+
+def _unsigned(text: str) -> str:
+    """`text` without the values of signing parameters and of passwords that are assigned."""
+    # Searching a lowered copy for each word is ten times as fast as one case-insensitive pattern.
+    low = text.lower()
+    if _may_name_a_secret(low):
+        text = _PLAIN.sub(_replaced, text)
+        if "%3d" in low or "%25" in low:
+            text = _ENCODED.sub(_replaced, text)
+        if "=" in text and ("passw" in low or "pwd" in low):
+            text = _ASSIGNED.sub(_replaced, text)
+    return text
+
+
+# A signed URL is looked at once as a cell and once for every way in which it names a file.
+_remembered = lru_cache(maxsize=64)(_unsigned)
 
 
 def _may_name_a_secret(low: str) -> bool:
