@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import cast
 
 LONGEST_HEAD_BYTES = 64 * 2**10
 LONGEST_BODY_BYTES = 512 * 2**20
@@ -264,7 +265,8 @@ class _Connection(asyncio.Protocol):
     # -- what the loop tells ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports do what asyncio.Transport promises without being of that class.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
 
     def connection_lost(self, error: Exception | None) -> None:
