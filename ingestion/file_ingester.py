@@ -21,16 +21,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ingestion import document_ids, errors
+from ingestion import errors
 from ingestion import file_documents as docs
 from ingestion.events import Event, FileCounts, FileFinished, FilesCommitted, Publish
 from ingestion.file_detector import DetectedFile
 from ingestion.file_downloader import FileDownloader
 from ingestion.file_extraction import Extractor
+from ingestion.file_writer import FileWriter
 from ingestion.job_control import JobControl
-from ingestion.state.types import BatchCommit, Failure, FileRow
-from ingestion.vespa.client import FILE
-from ingestion.vespa.feeding import Feeder, Operation, Outcome, Verdict
+from ingestion.state.types import BatchCommit, Failure, FileLink, FileRow
+from ingestion.vespa.feeding import Feeder, Outcome, Verdict
 
 if TYPE_CHECKING:
     from ingestion.documents import Document
@@ -71,6 +71,8 @@ class _Settled:
     facts: Mapping[str, Any] = field(default_factory=dict)
     counts: FileCounts = field(default_factory=FileCounts)
     put: bool = True
+    touches: int = 0
+    """How far behind the document was before it said what it says now."""
 
 
 class FileIngester:
@@ -97,7 +99,8 @@ class FileIngester:
         logger: logging.Logger | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._state, self._feeder, self._sequence = state, feeder, sequence
+        self._state = state
+        self._writer = FileWriter(state, feeder, sequence)
         self._job_id, self._publish = job_id, publish
         self._downloader, self._extractor = downloader, extractor
         self._control = control or JobControl()
@@ -141,20 +144,22 @@ class FileIngester:
                 if (only is None or file.file_id in only) and file.file_id not in wanted:
                     placed = replace(file, source_table=table, source_record_id=document.key)
                     wanted[file.file_id] = _Work(table, document.key, document.record.project_id, placed)
-        relinked = [document.key for document in documents if document.files]
-        bare = [document.key for document in documents if not document.files]
-        if bare:
-            relinked += {link.key for link in await self._state.links_of_records(table, bare)}
+        before = await self._state.links_of_records(table, [document.key for document in documents])
+        relinked = {document.key for document in documents if document.files} | {link.key for link in before}
         if not relinked:
             return
+        pairs = {(link.file_id, link.key) for link in links}
+        ended = {(link.file_id, link.key) for link in before} - pairs
+        begun = pairs - {(link.file_id, link.key) for link in before}
         known = await self._state.file_rows(list(wanted))
         rows = [docs.pending_row(work.file) for file_id, work in wanted.items() if file_id not in known]
         await self._commit(
             BatchCommit(
                 job_id=self._job_id, table=table, file_rows=rows, file_links=links,
-                relinked=relinked,
+                relinked=sorted(relinked), files_touched=sorted({file_id for file_id, _ in ended | begun}),
             )
         )  # fmt: skip
+        await self._writer.rewrite({file_id for file_id, _ in ended} - wanted.keys())
         if self._downloader is not None:
             for row in known.values():
                 if row.path:
@@ -167,28 +172,7 @@ class FileIngester:
 
     async def forget(self, table: str, keys: Sequence[str]) -> None:
         """The records of these keys are about to leave the index: end what their files' documents say of them."""
-        gone = set(keys)
-        file_ids = {link.file_id for link in await self._state.links_of_records(table, keys)}
-        if not file_ids:
-            return
-        links = await self._state.links_of_files(file_ids)
-        operations = []
-        for file_id in sorted(file_ids):
-            left = [link for link in links.get(file_id, ()) if link.table != table or link.key not in gone]
-            read_seq = await self._sequence.next()
-            if not left:
-                operations.append(Operation("remove", FILE, file_id, read_seq))
-                continue
-            fields = await self._feeder.session.document(FILE, file_id)
-            if fields is not None:
-                records = dict.fromkeys(document_ids.doc_id(link.table, link.key) for link in left)
-                first = left[0]
-                fields |= {
-                    "record_doc_ids": list(records)[: docs.MOST_RECORDS],
-                    "source_table": first.table, "source_id": first.key, "source_column": first.column,
-                }  # fmt: skip
-                operations.append(Operation("put", FILE, file_id, read_seq, fields))
-        await self._feeder.feed(operations)
+        await self._writer.rewrite(await self._state.unlink_records(table, keys))
 
     async def drain(self) -> None:
         """Wait until all files taken so far are settled, then drop documents of files that nobody refers to.
@@ -202,9 +186,11 @@ class FileIngester:
         finally:
             await self.aclose()
         async for page in self._state.orphaned_files():
-            operations = [Operation("remove", FILE, row.file_id, await self._sequence.next()) for row in page]
-            await self._feeder.feed(operations)
+            await self._writer.rewrite([row.file_id for row in page])
             await self._state.remove_files([row.file_id for row in page])
+        if not self._control.is_stopped:
+            async for page_behind in self._state.files_behind():
+                await self._writer.rewrite(page_behind)
 
     async def aclose(self) -> None:
         """Stop the workers and the extractor; what they had in hand stays pending. `settle` starts anew."""
@@ -309,13 +295,13 @@ class FileIngester:
     async def _kept(self, work: _Work, row: FileRow, held: Path | None) -> _Settled:
         """A file that stays as it is; its document is written again only where it lacks this record."""
         unchanged = FileCounts(found=1, skipped=1)
-        document = await self._feeder.session.document(FILE, row.file_id)
+        behind = await self._state.touches_of_files([row.file_id])
+        document = await self._writer.stored(row.file_id)
         if document is not None:
-            record = document_ids.doc_id(work.table, work.key)
             known: dict[str, Any] = {name: document[name] for name in docs.FACT_FIELDS if name in document}
-            named = record in document.get("record_doc_ids", ())
-            put = not named or document.get("status") != docs.index_status(row)
-            return _Settled(work, row, known, unchanged, put)
+            told = await self._writer.is_told(row.file_id, document)
+            put = not told or document.get("status") != docs.index_status(row)
+            return _Settled(work, row, known, unchanged, put, behind.get(row.file_id, 0))
         if held is None:
             return _Settled(work, row, {}, unchanged)
         row, facts = await self._extracted(row, held)
@@ -350,24 +336,21 @@ class FileIngester:
 
     async def _feed(self, batch: Sequence[_Settled]) -> None:
         """Put the documents; one that Vespa refuses turns its file into a failure."""
-        # Read here, by the only task that writes: the newest word on who refers to a file always wins.
-        links = await self._state.links_of_files([s.row.file_id for s in batch])
-        operations, fed = [], []
         latest = {settled.row.file_id: settled for settled in batch if settled.put}
-        for file_id, settled in latest.items():
-            if file_id not in links:
-                continue  # the record let go of it meanwhile
-            read_seq = await self._sequence.next()
-            settled.row = replace(settled.row, read_seq=read_seq)
-            fields = docs.document_fields(
-                settled.row, links[file_id], settled.facts,
+
+        def maker(settled: _Settled) -> Callable[[Sequence[FileLink]], dict[str, Any]]:
+            return lambda links: docs.document_fields(
+                settled.row, links, settled.facts,
                 project_id=settled.work.project_id, ingested_at=int(self._clock() * 1000),
             )  # fmt: skip
-            operations.append(Operation("put", FILE, file_id, read_seq, fields))
-            fed.append(settled)
-        for settled, outcome in zip(fed, await self._feeder.feed(operations), strict=True):
-            if outcome.verdict is Verdict.REFUSED:
-                _refuse(settled, outcome)
+
+        # A file that its record let go of meanwhile has nobody who refers to it, and no document.
+        puts = await self._writer.put({file_id: maker(settled) for file_id, settled in latest.items()})
+        for file_id, put in puts.items():
+            settled = latest[file_id]
+            settled.row, settled.touches = replace(settled.row, read_seq=put.read_seq), put.touches
+            if put.outcome.verdict is Verdict.REFUSED:
+                _refuse(settled, put.outcome)
 
     async def _commit_part(self, table: str, part: Sequence[_Settled]) -> None:
         counts = sum((settled.counts for settled in part), FileCounts())
@@ -390,7 +373,7 @@ class FileIngester:
         await self._commit(
             BatchCommit(
                 job_id=self._job_id, table=table, files=counts, file_rows=list(rows.values()), failures=failures,
-                events=events,
+                files_told={settled.row.file_id: settled.touches for settled in part}, events=events,
             )
         )  # fmt: skip
 
@@ -416,11 +399,23 @@ class FileIngester:
                 self._busy[file_id] = lock, users - 1
 
 
-async def unsettled(state: StateStore) -> AsyncIterator[tuple[str, list[str]]]:
-    """Tables and keys of records whose files are still pending, as after a kill: read them again and `settle`."""
-    async for page in state.files_with_status("pending"):
+async def unsettled(state: StateStore, *, pending: bool = True) -> AsyncIterator[tuple[str, list[str]]]:
+    """Tables and keys of records whose files a killed job left: read them again and `settle`.
+
+    Files that are still to be fetched, unless not `pending`, and files without a document.
+    """
+
+    async def pages() -> AsyncIterator[list[str]]:
+        if pending:
+            async for rows in state.files_with_status("pending"):
+                yield [row.file_id for row in rows]
+        async for file_ids in state.files_behind():
+            rows_behind = await state.file_rows(file_ids)
+            yield [file_id for file_id, row in rows_behind.items() if not pending or row.status != "pending"]
+
+    async for page in pages():
         keys: dict[str, dict[str, None]] = {}
-        for links in (await state.links_of_files([row.file_id for row in page])).values():
+        for links in (await state.links_of_files(page)).values():
             keys.setdefault(links[0].table, {})[links[0].key] = None
         for table, found in keys.items():
             yield table, list(found)

@@ -76,8 +76,7 @@ class FileStage:
     async def drain(self) -> None:
         """Wait until all files are settled, with `left_over` those of earlier, killed jobs too."""
         await self._ingester.drain()
-        if self._left_over:
-            await self._settle_left_over()
+        if not self._io.control.is_stopped and await self._settle_left_over():
             await self._ingester.drain()
 
     async def aclose(self) -> None:
@@ -87,8 +86,9 @@ class FileStage:
         if self._extractor is not None:
             await self._extractor.aclose()
 
-    async def _settle_left_over(self) -> None:
-        listed = [(table, keys) async for table, keys in unsettled(self._io.state)]
+    async def _settle_left_over(self) -> bool:
+        """Take files again that a killed job left; whether there were any."""
+        listed = [(table, keys) async for table, keys in unsettled(self._io.state, pending=self._left_over)]
         for name, keys in listed:
             if not self._transform.schema.has_table(name):
                 continue
@@ -107,6 +107,7 @@ class FileStage:
                         except errors.TransformError:
                             continue  # the row itself is a stored failure; its files wait for it
                     await self.settle(name, [d for d in documents if d.files])
+        return bool(listed)
 
 
 def _downloader(io: SyncIO, settings: Settings) -> FileDownloader:

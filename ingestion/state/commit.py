@@ -59,6 +59,10 @@ async def _commit(tx: Transaction, batch: BatchCommit) -> list[Event]:
         await files.put(tx, batch.file_rows)
     if batch.file_links:
         await files.link(tx, batch.file_links)
+    if batch.files_touched:
+        await files.touch(tx, batch.files_touched)
+    if batch.files_told:
+        await files.told(tx, batch.files_told)
     return await event_log.append(tx, batch.job_id, batch.events) if batch.events else []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 
 from ingestion.state import failures
@@ -27,7 +27,17 @@ COUNTS: Final = "SELECT status, count(*) FROM files GROUP BY status"
 REMOVE: Final = (
     "DELETE FROM files WHERE file_id IN (SELECT value FROM json_each(:ids))",
     "DELETE FROM file_links WHERE file_id IN (SELECT value FROM json_each(:ids))",
+    "DELETE FROM file_touches WHERE file_id IN (SELECT value FROM json_each(:ids))",
 )
+# A file's document is behind.
+TOUCH: Final = """INSERT INTO file_touches (file_id, touches) VALUES (?, 1)
+    ON CONFLICT DO UPDATE SET touches = touches + 1"""
+# A file's document has been written, unless the file was touched since it was made.
+TOLD: Final = "DELETE FROM file_touches WHERE file_id = ? AND touches <= ?"
+TOUCHES: Final = (
+    "SELECT file_id, touches FROM file_touches WHERE file_id IN (SELECT value FROM json_each(:ids))"
+)
+BEHIND: Final = "SELECT file_id FROM file_touches WHERE file_id > :after ORDER BY file_id LIMIT :limit"
 # A cell refers to a file.
 LINK: Final = """INSERT OR IGNORE INTO file_links (table_id, key, "column", file_id) VALUES (?, ?, ?, ?)"""
 # Records refer to nothing any more, or are about to be linked anew.
@@ -87,6 +97,35 @@ class Files(StateConnection):
         rows = await self._read(LINKS_OF_RECORDS, {"table": table, "keys": json_list(keys)})
         return [FileLink(*row) for row in rows]
 
+    async def files_behind(self, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
+        """Files whose documents do not say yet who refers to them now."""
+        after = ""
+        while rows := await self._read(BEHIND, {"after": after, "limit": page_size}):
+            yield [row[0] for row in rows]
+            after = rows[-1][0]
+
+    async def touches_of_files(self, file_ids: Collection[str]) -> dict[str, int]:
+        """How far behind the documents of these files are; those that are not are missing."""
+        return {row[0]: row[1] for row in await self._read(TOUCHES, {"ids": json_list(file_ids)})}
+
+    async def files_told(self, touches: Mapping[str, int]) -> None:
+        """The documents of these files have been written, made when they had so many touches."""
+        if touches:
+            await self._write(lambda tx: told(tx, touches))
+
+    async def unlink_records(self, table: str, keys: Collection[str]) -> list[str]:
+        """These records refer to nothing any more; the files that they referred to, noted as behind."""
+
+        async def end(tx: Transaction) -> list[str]:
+            rows = await tx.rows(LINKS_OF_RECORDS, {"table": table, "keys": json_list(keys)})
+            file_ids = sorted({row[0] for row in rows})
+            if file_ids:
+                await unlink(tx, await tx.table_id(table), keys)
+                await touch(tx, file_ids)
+            return file_ids
+
+        return await self._write(end)
+
     async def save_files(self, rows: Sequence[FileRow], links: Sequence[FileLink] = ()) -> None:
         """Store files and links outside a batch; the rules are those of `commit_batch`."""
 
@@ -124,6 +163,16 @@ async def put(tx: Transaction, rows: Sequence[FileRow]) -> None:
     settled = [row.file_id for row in rows if row.status in {"downloaded", "skipped"}]
     if settled:
         await failures.resolve_files(tx, settled)
+
+
+async def touch(tx: Transaction, file_ids: Collection[str]) -> None:
+    """Note inside a transaction that the documents of these files are behind."""
+    await tx.run_many(TOUCH, [(file_id,) for file_id in file_ids])
+
+
+async def told(tx: Transaction, touches: Mapping[str, int]) -> None:
+    """Note inside a transaction that documents have been written."""
+    await tx.run_many(TOLD, list(touches.items()))
 
 
 async def link(tx: Transaction, links: Sequence[FileLink]) -> None:

@@ -111,8 +111,13 @@ V2: Final = (
     "CREATE TABLE in_flight (id INTEGER PRIMARY KEY AUTOINCREMENT, table_id INTEGER NOT NULL, keys TEXT NOT NULL)",
 )
 
+V3: Final = (
+    # Files whose documents do not say yet who refers to them now, and how often that has changed since they did.
+    "CREATE TABLE file_touches (file_id TEXT PRIMARY KEY, touches INTEGER NOT NULL) WITHOUT ROWID",
+)
+
 Migrations = Sequence[Sequence[str]]
-MIGRATIONS: Final[Migrations] = (V1, V2)
+MIGRATIONS: Final[Migrations] = (V1, V2, V3)
 """Migration N brings a file of version N - 1 to version N. Only ever appended to."""
 
 

@@ -314,6 +314,10 @@ class BatchCommit:
     """Moves the job's table; a terminal one also stamps its end."""
     file_rows: Sequence[FileRow] = ()
     """A file `downloaded` or `skipped` resolves its open file failures (whose locator is the file id)."""
+    files_touched: Sequence[str] = ()
+    """Files whose documents are behind from now on: other records refer to them than before."""
+    files_told: Mapping[str, int] = field(default_factory=dict)
+    """Files whose documents have been written, with the `touches` that they had before."""
     file_links: Sequence[FileLink] = ()
     relinked: Sequence[str] = ()
     """Keys whose older file links end; those in `file_links` take their place."""

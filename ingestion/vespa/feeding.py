@@ -142,6 +142,23 @@ class Feeder:
             await _all_or_first_error([self._spawn(drain()) for _ in range(min(places, len(waiting)))])
         return [outcome for outcome in outcomes if outcome is not None]
 
+    async def document(
+        self, doc_type: str, user_id: str, *, until: float | None = None
+    ) -> dict[str, Any] | None:
+        """The stored document's fields, None where there is none; asked as patiently as operations are sent."""
+        until = self._clock() + self._deadline_s if until is None else until
+        attempt = 0
+        while True:
+            try:
+                return await self.session.document(doc_type, user_id)
+            except errors.VespaUnavailable as error:
+                attempt += 1
+                self._retries += 1
+                wait_s = self._slow_down(attempt, None, error)
+                if self._clock() + wait_s > until:
+                    raise
+                await asyncio.sleep(wait_s)
+
     def _spawn(self, drain: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Counted when made and uncounted by callback: a task cancelled before its first step runs nothing.
         self._active += 1
@@ -204,18 +221,7 @@ class Feeder:
 
     async def _took_effect(self, operation: Operation, until: float) -> bool:
         """Whether our own earlier attempt, whose answer was lost, is what the condition ran into."""
-        attempt = 0
-        while True:
-            try:
-                stored = await self.session.document(operation.doc_type, operation.user_id)
-                break
-            except errors.VespaUnavailable as error:
-                attempt += 1
-                self._retries += 1
-                wait_s = self._slow_down(attempt, None, error)
-                if self._clock() + wait_s > until:
-                    raise
-                await asyncio.sleep(wait_s)
+        stored = await self.document(operation.doc_type, operation.user_id, until=until)
         if operation.kind == "remove":
             return stored is None
         return stored is not None and stored.get("read_seq") == operation.read_seq

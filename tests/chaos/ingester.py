@@ -25,7 +25,7 @@ import asyncpg  # noqa: F401
 import vespa.application  # noqa: F401
 
 import ingestion
-from ingestion import errors, job_runner, jobs, sync_io, sync_manager, verifying
+from ingestion import errors, file_stage, job_runner, jobs, sync_io, sync_manager, verifying
 from ingestion.connections import Connections
 from ingestion.settings import Settings
 from ingestion.state.connection import StateConnection
@@ -100,6 +100,8 @@ def child(request: dict[str, Any], answer_to: int) -> None:
         defaults = sync_manager.SyncManager.__init__.__kwdefaults__
         assert defaults is not None
         defaults["blocks_per_partition"] = 3
+        # What is in a file is another test's question.
+        vars(file_stage)["Extractor"] = lambda: None
         if request.get("clock_s"):
             set_clock(request["clock_s"])
         if request.get("largest_file"):

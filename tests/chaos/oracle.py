@@ -76,9 +76,7 @@ async def judge(
             _counts(facts, verdict)
             if "papers" in tables:
                 held = await visited(vespa_url, namespace, verdict, "procore_file")
-                named = await connection.fetch(
-                    "SELECT id, document_url AS url FROM papers WHERE document_url <> ''"
-                )
+                named = await connection.fetch("SELECT id, document_url FROM papers WHERE document_url <> ''")
                 _files([tuple(row) for row in named], held, facts, state.parent / "files", verdict)
     finally:
         await connection.close()
@@ -278,8 +276,8 @@ def _files(
     for path in folder.rglob("*"):
         # Copies that nothing refers to any more may stay; half a file may not.
         if path.is_file() and path not in whole:
-            first = path.read_bytes().partition(b"\n")[0].decode(errors="replace")
-            if path.read_bytes() != content_of(first):
+            name = path.read_bytes().partition(b"\n")[0].removeprefix(b"GIF89a ").decode(errors="replace")
+            if path.read_bytes() != content_of(name):
                 verdict.doubled.append(f"{path.name} is left behind")
 
 

@@ -24,8 +24,8 @@ PATIENCE_S = 60.0
 
 
 def content_of(name: str) -> bytes:
-    """A file's content: as long as nobody would take half of it for the whole."""
-    return f"{name}\n".encode() + b"line\n" * 50 + f"end of {name}\n".encode()
+    """A file's content, of which half is never the whole."""
+    return f"GIF89a {name}\n".encode() + b"line\n" * 50 + f"end of {name}\n".encode()
 
 
 class Ingester:
@@ -120,7 +120,7 @@ class Services:
 
     async def _serve_files(self) -> None:
         async def answer(request: web.Request) -> web.Response:
-            return web.Response(body=content_of(request.match_info["name"]), content_type="text/plain")
+            return web.Response(body=content_of(request.match_info["name"]), content_type="image/gif")
 
         self._files.app.router.add_get("/f/{name}", answer)
         await self._files.setup()

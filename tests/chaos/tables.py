@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
             (_loose("papers", "id bigint PRIMARY KEY, v text, n integer, document_url text"),),
             ("id", "v", "n", "document_url"),
             ("id",),
-            (_fill("papers", f"i, {_WORD}, i, '{{files}}/doc-' || i % 12 || '.txt'", 30),),
+            (_fill("papers", f"i, {_WORD}, i, '{{files}}/doc-' || i % 12 || '.gif'", 30),),
             stamped=False,
         ),
     )
@@ -260,7 +260,7 @@ class Mischief:
     def refer(self) -> list[Statement]:
         """Rows name another file, or none."""
         name = f"replace(document_url, 'doc-', 'doc-{self._rng.randrange(3)}')"
-        url = self._rng.choice((name, name, "regexp_replace(document_url, 'doc-.*', 'doc-5.txt')", "NULL"))
+        url = self._rng.choice((name, name, "regexp_replace(document_url, 'doc-.*', 'doc-5.gif')", "NULL"))
         return [(f"UPDATE papers SET document_url = {url} WHERE {self._some(2)}", ())]
 
     def copy(self) -> list[Statement]:

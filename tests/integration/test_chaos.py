@@ -111,6 +111,20 @@ async def test_a_job_killed_before_its_tables_were_stored_resumes_with_all_of_th
     assert (await stage.judge()).lines() == []
 
 
+@pytest.mark.parametrize("stage", [("papers",)], indirect=True)
+async def test_a_file_says_who_names_it_whenever_the_process_was_killed(stage: Stage) -> None:
+    for point in ("files taken", "before files' commit", "before commit"):
+        kind = "full" if point == "files taken" else "incremental"
+        job = await killed(stage, kind, point, 3)
+        assert told(await stage.job(resume=job)) == job
+        assert (await stage.judge()).lines() == [], point
+        # Some rows name another file, whose document is there; some name one that nobody has named.
+        await stage.sql(
+            "UPDATE papers SET document_url = replace(document_url, 'doc-1', 'doc-2') WHERE id % 2 = 0",
+            "UPDATE papers SET document_url = replace(document_url, 'doc-', 'doc-x') WHERE id % 3 = 0",
+        )
+
+
 @pytest.mark.parametrize("stage", [("blocks",)], indirect=True)
 async def test_a_portal_that_answers_for_vespa_is_not_believed(stage: Stage) -> None:
     proxy = stage.services.vespa_proxy

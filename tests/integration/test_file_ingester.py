@@ -215,6 +215,15 @@ async def test_a_reference_that_went_away_takes_its_document_along(files: Files)
     assert await files.documents() == {}
 
 
+async def test_a_record_that_names_another_file_is_no_longer_named_by_the_first(files: Files) -> None:
+    await files.job(record(1, **{"10": plain("a.jpg")}), record(2, **{"10": plain("a.jpg")}))
+    await files.job(record(1, **{"10": plain("b.jpg")}))
+    assert {name: fields["record_doc_ids"] for name, fields in (await files.documents()).items()} == {
+        "a.jpg": ["photos:2"], "b.jpg": ["photos:1"],
+    }  # fmt: skip
+    assert [page async for page in files.state.files_behind()] == []
+
+
 async def test_a_deleted_record_is_no_longer_named_by_its_files(files: Files) -> None:
     await files.job(
         record(1, **{"10": plain("a.jpg"), "11": plain("b.jpg")}), record(2, **{"10": plain("a.jpg")})
