@@ -66,7 +66,8 @@ class DataPlane:
     async def answer(self, request: web.Request) -> web.Response:
         self.asked += 1
         left = self.left["visit" if request.path.startswith("/document/") else "status"]
-        return web.json_response({}, status=left.pop(0) if len(left) > 1 else left[0])
+        body = {"pathId": request.path, "documents": []} if request.path.startswith("/document/") else {}
+        return web.json_response(body, status=left.pop(0) if len(left) > 1 else left[0])
 
 
 @pytest.fixture
