@@ -51,6 +51,7 @@ class JobRun:
     full: bool
     workers: int = 2
     _results: dict[str, TableResult] = field(default_factory=dict)
+    _told_paused: bool = False
 
     async def run(self, tables: Sequence[JobTable]) -> JobResult:
         """Sync the tables that are not done yet, in order.
@@ -93,6 +94,8 @@ class JobRun:
         finally:
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
+        if fault is None:
+            await self._tell_of_pause()
         return self._result(tables, fault, stopped)
 
     def interrupted(self, tables: Sequence[JobTable]) -> JobResult:
@@ -146,15 +149,18 @@ class JobRun:
 
     async def _listen(self) -> None:
         """Obey commands that reach the job through the state, and tell of pauses, whoever asked for them."""
-        paused = False
         while True:
             self.io.control.obey(await self.io.state.take_commands(self.io.job.id))
-            if self.io.control.is_paused != paused:
-                paused = not paused
-                await self.io.state.set_job_status(self.io.job.id, "paused" if paused else "running")
-                event = JobPaused if paused else JobResumed
-                await self.io.tell(event(job_id=self.io.job.id))
+            await self._tell_of_pause()
             await asyncio.sleep(COMMAND_INTERVAL_S)
+
+    async def _tell_of_pause(self) -> None:
+        """Tell that the job pauses or goes on, once for each change."""
+        paused = self.io.control.is_paused
+        if paused != self._told_paused:
+            await self.io.state.set_job_status(self.io.job.id, "paused" if paused else "running")
+            await self.io.tell((JobPaused if paused else JobResumed)(job_id=self.io.job.id))
+            self._told_paused = paused
 
     def _result(self, tables: Sequence[JobTable], fault: Exception | None, stopped: bool) -> JobResult:
         results = [
