@@ -168,9 +168,9 @@ async def remove(run: TableRun, keys: Sequence[str], read_seq: int, result: Resu
     if run.io.files is not None:
         await run.io.files.forget(run.name, keys)
     # A document in doubt may never have been there: it counts as deleted only where the ledger knows it.
-    doubtful = [key for key in keys if key in run.doubts]
-    known = await run.io.state.lookup(run.name, doubtful) if doubtful else {}
-    uncounted = {key for key in doubtful if key not in known}
+    doubted = {key for key in keys if key in run.doubts}
+    known = await run.io.state.lookup(run.name, doubted) if doubted else {}
+    uncounted = doubted - known.keys()
     outcomes = await settlement.send(
         run,
         result,
@@ -183,6 +183,8 @@ async def remove(run: TableRun, keys: Sequence[str], read_seq: int, result: Resu
             result.failures.append(replace(failure, stage="delete"))
         else:
             result.removed.append(key)
+            if key in doubted:
+                run.found_gone.add(key)
             result.count(deleted=int(key not in uncounted))
 
 

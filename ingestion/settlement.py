@@ -17,6 +17,7 @@ from ingestion.events import BatchCommitted, Counts, Event, RecordFailed
 from ingestion.partitions import at_or_after
 from ingestion.schema_discovery import Table
 from ingestion.source_reader import ReadBatch, Row, SourceReader
+from ingestion.state.in_flight import LeftInFlight
 from ingestion.state.types import (
     BatchCommit,
     CheckpointUpdate,
@@ -67,10 +68,12 @@ class TableRun:
     """Rows of the table in the index after its last sync, None where that is not known."""
     aside: set[str] = field(default_factory=set)
     counts: Counts = field(default_factory=Counts)
-    flights: list[int] = field(default_factory=list)
-    """Notes of operations that an earlier run began and never ended."""
+    left: LeftInFlight = field(default_factory=LeftInFlight)
+    """Operations that an earlier run began and never ended."""
     doubts: set[str] = field(default_factory=set)
     """Their keys as far as they are unsettled: what the ledger says of these may not be what the index holds."""
+    found_gone: set[str] = field(default_factory=set)
+    """Keys in doubt whose rows turned out to be gone."""
 
     @property
     def name(self) -> str:

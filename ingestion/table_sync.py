@@ -145,10 +145,10 @@ class TableSync:
         reader = SourceReader(self.io.db, table, layout, self.io.version_num, self.io.batch_size, self.io.log)
         unique = table.key_basis in _DECLARED
         builder = self.transform.builder(table)
-        flights, doubts = await self.io.state.left_in_flight(table.name)
+        left = await self.io.state.left_in_flight(table.name)
         return TableRun(
             self.io, table, builder, reader, Mode.FULL, unique, rereads=True, counts=done,
-            flights=flights, doubts=doubts,
+            left=left, doubts={*left.keys, *left.gone},
         )  # fmt: skip
 
     async def _plan(self, run: TableRun, known: TableState | None, mark: str) -> TablePlan:
@@ -312,8 +312,10 @@ class TableSync:
                     },
                 ),
                 table_status=status,
-                flights=run.flights,
+                flights=run.left.ids,
                 in_doubt=sorted(run.doubts),
+                # A put of the dead may still be on its way, and would find no document to compare itself with.
+                in_doubt_gone=sorted(run.found_gone - run.left.gone),
                 events=[
                     TableFinished(
                         job_id=self.io.job.id, table=self.name, status=status, counts=run.counts,

@@ -40,8 +40,8 @@ async def _commit(tx: Transaction, batch: BatchCommit) -> list[Event]:
     job, table_id = await tx.job(batch.job_id), await tx.table_id(batch.table)
     await job_tables.add(tx, job, table_id, batch.counts, batch.files)
     await _commit_keys(tx, job, table_id, batch)
-    if batch.flights or batch.in_doubt:
-        await in_flight.end(tx, table_id, batch.flights, batch.in_doubt)
+    if batch.flights or batch.in_doubt or batch.in_doubt_gone:
+        await in_flight.end(tx, table_id, batch.flights, batch.in_doubt, batch.in_doubt_gone)
     if batch.failures:
         await failures.put(tx, job, batch.failures)
     if batch.row_hashes:

@@ -114,6 +114,8 @@ V2: Final = (
 V3: Final = (
     # Files whose documents do not say yet who refers to them now, and how often that has changed since they did.
     "CREATE TABLE file_touches (file_id TEXT PRIMARY KEY, touches INTEGER NOT NULL) WITHOUT ROWID",
+    # Whether the keys have been found gone once already, so that a last look is enough.
+    "ALTER TABLE in_flight ADD COLUMN gone INTEGER NOT NULL DEFAULT 0",
 )
 
 Migrations = Sequence[Sequence[str]]

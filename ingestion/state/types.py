@@ -301,6 +301,8 @@ class BatchCommit:
     """Notes of `begin_feed` that this batch ends."""
     in_doubt: Sequence[str] = ()
     """Keys of those that stay in doubt: Vespa never said what became of them."""
+    in_doubt_gone: Sequence[str] = ()
+    """Keys of those whose rows are gone: what the dead sent may still reach Vespa, so one more look is due."""
     resolved: Sequence[str] = ()
     """Other keys whose open record and warning failures are over, such as rows that are gone."""
     failures: Sequence[Failure] = ()
