@@ -19,7 +19,7 @@ def row_digest(metadata: Mapping[str, str], relationships: Sequence[Mapping[str,
 
 def content(metadata: Mapping[str, str], relationships: Sequence[Mapping[str, str]] = ()) -> bytes:
     """What is digested, as bytes: sorted JSON of the values and the references."""
-    references = sorted(tuple(sorted(r.items())) for r in relationships) if relationships else ()
+    references = sorted([tuple(sorted(r.items())) for r in relationships]) if relationships else ()
     return orjson.dumps([metadata, references], option=orjson.OPT_SORT_KEYS)
 
 

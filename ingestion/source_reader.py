@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -26,12 +26,12 @@ _PIECE_ROWS = 32
 _RETRIES_WITHOUT_PROGRESS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row version. `locator` says where it stood: its ctid, or its number in a read without ctids.
+class Row(NamedTuple):
+    """One row version; a tuple, because millions are made.
 
-    `version` is its xmin, 0 where the source has none. `unreadable` names columns whose value PostgreSQL could
-    not give; they stand as None in `values`.
+    `locator` says where it stood: its ctid, or its number in a read without ctids. `version` is its xmin, 0 where
+    the source has none. `unreadable` names columns whose value PostgreSQL could not give; they stand as None in
+    `values`.
     """
 
     values: TextRow

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vespa.application import Vespa
 
 _BACKOFF_INTERVAL_S = 1.0
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 FileSinkFactory = Callable[[SyncIO, "SyncConfig"], FileSink]
 OnStart = Callable[[Job], None]
@@ -258,7 +260,8 @@ class SyncManager:
             transform = Transform(self.schema_map, self._masks, self._zone, self._detector)
             run = JobRun(io, transform, full=job.kind == "full", workers=config.workers)
             try:
-                result = await run.run(tables)
+                with _rarely_collected():
+                    result = await run.run(tables)
             except asyncio.CancelledError:
                 await self._finish(io, run.interrupted(tables), began)
                 raise
@@ -377,6 +380,23 @@ class SyncManager:
             return
         async with await StateStore.open(self._store.db_path) as state:
             yield state
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Fewer garbage collections meanwhile: a batch is thousands of objects, none of them in a cycle.
+
+    Looking through them every 700 objects took a twelfth of an ingest's time.
+    """
+    usual = gc.get_threshold()
+    if usual[0] == 0 or usual[0] >= _OBJECTS_BETWEEN_COLLECTIONS:
+        yield  # off, or set by the application or another sync
+        return
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _source(info: ServerInfo) -> str:

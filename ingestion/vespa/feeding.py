@@ -61,6 +61,9 @@ class Outcome:
     message: str = ""
 
 
+_ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
+
+
 @dataclass(frozen=True, slots=True)
 class FeedStats:
     """Since the feeder was made; latencies in seconds over the latest operations."""
@@ -205,12 +208,12 @@ class Feeder:
         self._operations += 1
         self._speed_up()
         if answer.status == 200:
-            return Outcome(Verdict.ACCEPTED, 200)
+            return _ACCEPTED
         if answer.status == 412:
             # A remove of what is gone is refused too; and aiohttp sends a DELETE once more by itself when a
             # kept connection breaks, so that we need not know of an earlier attempt.
             if (unsure or operation.kind == "remove") and await self._took_effect(operation, until):
-                return Outcome(Verdict.ACCEPTED, 200)
+                return _ACCEPTED
             return Outcome(Verdict.SUPERSEDED, 412, answer.message)
         if answer.status in (401, 403):
             raise errors.VespaUnavailable(

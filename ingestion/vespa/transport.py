@@ -188,6 +188,8 @@ class _Connection(asyncio.Protocol):
         "_buffer",
         "_chunked",
         "_closing",
+        "_known",
+        "_known_head",
         "_left",
         "_loop",
         "_parts",
@@ -206,7 +208,8 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[tuple[int, bytes]] | None = None
-        self._buffer = b""
+        self._buffer = self._known_head = b""
+        self._known = (0, 0)
         self._since = loop.time()
         self.used = self.answered = self.is_closed = self._closing = False
         self._reset()
@@ -329,6 +332,10 @@ class _Connection(asyncio.Protocol):
             self._take(data)
 
     def _read_head(self, head: bytes) -> None:
+        if head == self._known_head:
+            # Answers of one second differ in nothing but their bodies, if in them.
+            self._status, self._left = self._known
+            return
         if not head.startswith(b"HTTP/1."):
             raise BadAnswer("the answer is not HTTP/1.1")
         status = int(head[9:12])
@@ -364,6 +371,8 @@ class _Connection(asyncio.Protocol):
         self._left = 0 if self._chunked else length or 0
         if not keeps and status >= 200:
             self._closing = True
+        elif not self._chunked and status >= 200:
+            self._known_head, self._known = head, (status, self._left)
 
     def _read_chunks(self, data: bytes) -> None:
         """`_left`: bytes of the chunk under way, its line end included; 0 before a size, -1 in the trailer."""
