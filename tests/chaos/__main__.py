@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -61,6 +63,20 @@ async def main(runs: int, first: int, verbose: bool, points: bool, folder: Path)
     return 1 if failed else 0
 
 
+def run(runs: int, first: int, verbose: bool, points: bool, folder: Path) -> int:
+    """The exit status; told to end, the services are stopped first."""
+
+    async def until_told() -> int:
+        work = asyncio.ensure_future(main(runs, first, verbose, points, folder))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            return 1
+
+    return asyncio.run(until_told())
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
@@ -71,12 +87,15 @@ if __name__ == "__main__":
     parser.add_argument("--verbose", action="store_true", help="tell the story of every run")
     parser.add_argument("--keep", type=Path, help="folder for logs and states of runs that are not well")
     given = parser.parse_args()
-    if given.keep:
-        given.keep.mkdir(parents=True, exist_ok=True)
-        sys.exit(asyncio.run(main(given.runs, given.seed, given.verbose, given.points, given.keep.resolve())))
     # In memory where that is to be had: what is proven is the order of things, not the disk.
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(
-        prefix="chaos", dir=memory if os.access(memory, os.W_OK) else None
-    ) as made:
-        sys.exit(asyncio.run(main(given.runs, given.seed, given.verbose, given.points, Path(made))))
+    place = given.keep or (memory if os.access(memory, os.W_OK) else None)
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix="chaos", dir=place))
+    try:
+        status = run(given.runs, given.seed, given.verbose, given.points, made)
+    finally:
+        if not given.keep:
+            shutil.rmtree(made, ignore_errors=True)
+    sys.exit(status)

@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import asyncpg
 from app import cli
 
 ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 60.0
 TYPES = ("procore_record", "procore_file", "procore_schema")
 
 
@@ -57,6 +59,7 @@ class CommandLine:
     environment: dict[str, str]
     folder: Path
     printed: list[str] = field(default_factory=list)
+    watchdogs: dict[int, threading.Timer] = field(default_factory=dict)
 
     def __call__(self, *argv: str, **environment: str) -> Ran:
         """Run in this process, as the console script would."""
@@ -74,8 +77,8 @@ class CommandLine:
         return ran
 
     def start(self, *argv: str, **environment: str) -> subprocess.Popen[str]:
-        """Start a process of its own; its output is the caller's to read."""
-        return subprocess.Popen(
+        """Start a process of its own; its output is the caller's to read, and ends by a deadline."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "app", *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -85,10 +88,15 @@ class CommandLine:
             cwd=self.folder,
             env={**os.environ, **self.environment, "PYTHONPATH": str(ROOT), **environment},
         )
+        # Whoever waits for a line that never comes would wait for ever.
+        self.watchdogs[process.pid] = threading.Timer(DEADLINE_S, process.kill)
+        self.watchdogs[process.pid].start()
+        return process
 
     def ended(self, process: subprocess.Popen[str]) -> Ran:
         """Wait for it."""
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.watchdogs.pop(process.pid).cancel()
         self.printed += [out, err]
         return Ran(process.returncode, out, err)
 
