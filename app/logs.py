@@ -127,7 +127,7 @@ def _file(folder: Path) -> _File:
 
 def _secrets(settings: Settings) -> list[str]:
     """The secrets known by value, whatever form they take in a message."""
-    from ingestion import connection_url
+    from ingestion.postgres import connection_url
 
     found = [settings.vespa_token, os.environ.get("PGPASSWORD", "")]
     try:

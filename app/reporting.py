@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app import formatting
-from ingestion import job_reports
+from ingestion.jobs import job_reports
 
 if TYPE_CHECKING:
     from ingestion.events import Counts

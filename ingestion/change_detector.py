@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ingestion import errors, key_lookup, source_reader, table_plan
+from ingestion import errors
 from ingestion.checkpoint import CheckpointStore
 from ingestion.db_connection import DatabaseConnection
-from ingestion.documents import Document, DocumentBuilder
-from ingestion.partitions import out_of_reach
 from ingestion.record_ingester import moment_text
 from ingestion.schema_discovery import SchemaMap, Table
-from ingestion.sensitivity import NO_MASKS, MaskPolicy
-from ingestion.source_queries import Query, TableQueries
-from ingestion.source_reader import Row, SourceReader
 from ingestion.state.store import StateStore
 from ingestion.state.types import TableState
+from ingestion.sync import key_lookup, source_reader, table_plan
+from ingestion.sync.partitions import out_of_reach
+from ingestion.sync.source_queries import Query, TableQueries
+from ingestion.sync.source_reader import Row, SourceReader
+from ingestion.transform.documents import Document, DocumentBuilder
+from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ingestion import connection_url
+from ingestion.postgres import connection_url
 from ingestion.settings import Settings
 
 if TYPE_CHECKING:

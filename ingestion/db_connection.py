@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from ingestion import connection_url, db_codecs, db_errors, db_tls, errors, raw_text, server_info
-from ingestion.db_transaction import Held, LockedCursor, TransactionBlock, is_gone
-from ingestion.server_info import ServerInfo
+from ingestion import errors
+from ingestion.postgres import codecs, connection_url, db_errors, raw_text, server_info, tls
+from ingestion.postgres.server_info import ServerInfo
+from ingestion.postgres.transaction import Held, LockedCursor, TransactionBlock, is_gone
 from ingestion.version import __version__
 
 T = TypeVar("T")
@@ -87,9 +88,9 @@ class ConnectionConfig:
         """The configuration that libpq's keywords describe."""
         hosts = connection_url.hosts(keywords)
         sslmode = keywords.get("sslmode")
-        if sslmode is not None and sslmode not in db_tls.MODES:
+        if sslmode is not None and sslmode not in tls.MODES:
             raise errors.SettingsError(
-                "sslmode in the database URL is unknown", hint=f"Use one of {', '.join(db_tls.MODES)}."
+                "sslmode in the database URL is unknown", hint=f"Use one of {', '.join(tls.MODES)}."
             )
         user = keywords.get("user", "")
         more: dict[str, Any] = {}
@@ -152,7 +153,7 @@ class DatabaseConnection:
         if self._pool is not None:
             return
         config = self.config
-        tls = db_tls.ssl_argument(_sslmode(config), config.sslrootcert, config.sslcert, config.sslkey)
+        encryption = tls.ssl_argument(_sslmode(config), config.sslrootcert, config.sslcert, config.sslkey)
         places = config.hosts or ((config.host, config.port),)
         settings = {"application_name": config.application_name}
         if config.options:
@@ -165,7 +166,7 @@ class DatabaseConnection:
                 user=config.user,
                 password=config.password,
                 database=config.database,
-                ssl=tls,
+                ssl=encryption,
                 timeout=config.connect_timeout_s,
                 target_session_attrs=config.target_session_attrs,
                 # None kept open in the background: a server that is away is asked when it is needed.
@@ -175,7 +176,7 @@ class DatabaseConnection:
                 statement_cache_size=0,
                 server_settings=settings,
                 connection_class=_Connection,
-                init=db_codecs.install,
+                init=codecs.install,
             )
 
         async def open_and_ask() -> tuple[Any, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ingestion import masks
 from ingestion.connections import Connections
 from ingestion.schema_discovery import ImplicitRelationship, SchemaDiscovery, SchemaMap
+from ingestion.transform import masks
 
 RELATIONSHIP = "relationship"
 

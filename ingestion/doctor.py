@@ -9,8 +9,9 @@ import shutil
 import tempfile
 import time
 
-from ingestion import connection_url, errors, inspecting
+from ingestion import errors, inspecting
 from ingestion.connections import Connections
+from ingestion.postgres import connection_url
 from ingestion.reports import Check
 from ingestion.settings import Settings
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingestion import file_json
-from ingestion.document_ids import user_part
-from ingestion.file_references import Reference, extension, file_identity, last_segment, parse_reference
+from ingestion.files import json_entries
+from ingestion.files.references import Reference, extension, file_identity, last_segment, parse_reference
 from ingestion.schema_discovery import FileReferenceColumn, FileReferenceType, SchemaMap, Table
+from ingestion.transform.document_ids import user_part
 
 _EMPTY = frozenset({None, "", "{}", "[]", "null", '""'})
 _URL_WORDS = ("download_url", "file_url", "signed_url", "url", "link", "href")
@@ -127,7 +127,7 @@ class FileDetector:
         """Parse JSONB map of file ID to S3 key; lists, nested objects and JSON in strings are taken too."""
         files = [
             _detected(column, entry.reference, entry.filename, entry.size, entry.content_type, entry.entry_id)
-            for entry in file_json.entries(value)
+            for entry in json_entries.entries(value)
         ]
         return _merge(files, {}) if len(files) > 1 else files
 
@@ -159,7 +159,7 @@ class FileDetector:
                 source.column,
                 reference,
                 filename.strip() if isinstance(filename, str) else "",
-                file_json.whole_number(row.get(source.size)),
+                json_entries.whole_number(row.get(source.size)),
                 content_type if isinstance(content_type, str) else "",
             )
         ]

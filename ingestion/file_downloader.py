@@ -14,13 +14,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from ingestion import errors, file_checks, file_content, file_paths
-from ingestion.file_addresses import AddressPolicy
+from ingestion import errors
 from ingestion.file_detector import DetectedFile
-from ingestion.file_http import HttpFetcher
-from ingestion.file_references import expires_at, extension
-from ingestion.file_s3 import S3Fetcher, S3Settings
-from ingestion.file_transfer import Fetched, PartialFile, RetryPolicy, Timeouts, with_retries
+from ingestion.files import checks, paths, sniffing
+from ingestion.files.addresses import AddressPolicy
+from ingestion.files.http import HttpFetcher
+from ingestion.files.references import expires_at, extension
+from ingestion.files.s3 import S3Fetcher, S3Settings
+from ingestion.files.transfer import Fetched, PartialFile, RetryPolicy, Timeouts, with_retries
 
 DEFAULT_MAX_FILE_SIZE: Final = 100 * 1024 * 1024
 _REMEMBERED: Final = 20_000
@@ -164,7 +165,7 @@ class FileDownloader:
         fetched if the sizes that the records state cannot fit. Closing the iterator stops the downloads.
         """
         known_bytes = sum(f.file_size or 0 for f in files if not self.should_skip(f)[0])
-        file_paths.require_space(self.download_dir, known_bytes)
+        paths.require_space(self.download_dir, known_bytes)
         queue = iter(in_order_of_expiry(files, time.time()))
         results: asyncio.Queue[DownloadResult | None] = asyncio.Queue(maxsize=max(2, workers * 2))
 
@@ -209,7 +210,7 @@ class FileDownloader:
             return True, (
                 f"too large: {_size(file.file_size or 0)}, the limit is {_size(self.max_file_size)}"
             )
-        kind = file_content.normal_type(file.file_type or extension(file.filename or file.s3_key))
+        kind = sniffing.normal_type(file.file_type or extension(file.filename or file.s3_key))
         if kind and kind not in self.supported_types and kind != "jpg":
             return True, f"unsupported format: {kind}"
         return False, ""
@@ -239,7 +240,7 @@ class FileDownloader:
         # A name without extension keeps it so: the type found in the content is the index's business.
         name = file.filename or file.s3_key.rpartition("/")[2] or _opaque_name(file)
         for unique in (False, True):
-            path = file_paths.file_path(
+            path = paths.file_path(
                 self.download_dir, file.source_table, file.source_record_id, name, file.file_id, unique=unique
             )
             claim = str(path).casefold()
@@ -255,8 +256,8 @@ class FileDownloader:
             if source.is_symlink() or source.stat().st_size != known.size_bytes:
                 return None
             if source != target:
-                file_paths.prepare_parent(self.download_dir, target, self._made)
-                file_paths.link_or_copy(source, target)
+                paths.prepare_parent(self.download_dir, target, self._made)
+                paths.link_or_copy(source, target)
         except OSError:
             return None
         return DownloadResult(
@@ -329,7 +330,7 @@ class FileDownloader:
     ) -> DownloadResult:
         """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
         try:
-            file_paths.prepare_parent(self.download_dir, target, self._made)
+            paths.prepare_parent(self.download_dir, target, self._made)
             self._require_space(target.parent, file.file_size or 0)
             with PartialFile(target, self.max_file_size) as part:
                 try:
@@ -345,7 +346,7 @@ class FileDownloader:
                             etag=fetched.etag,
                             file=file,
                         )
-                    content_type = file_checks.checked_type(file, part, fetched)
+                    content_type = checks.checked_type(file, part, fetched)
                     self._place(part, target)
                 except errors.DownloadError as error:
                     if error.cause not in ("connection", "timeout", "http_5xx", "http_429"):
@@ -383,7 +384,7 @@ class FileDownloader:
         if known is not None and (twin := Path(known)) != target:
             try:
                 if not twin.is_symlink() and twin.stat().st_size == part.size:
-                    file_paths.link_or_copy(twin, target)
+                    paths.link_or_copy(twin, target)
                     part.discard()
                     return
             except OSError:
@@ -394,8 +395,8 @@ class FileDownloader:
     def _require_space(self, folder: Path, size_bytes: int) -> None:
         """Ask the disk for large files, and about once a second for small ones."""
         now = time.monotonic()
-        if size_bytes > file_paths.DISK_RESERVE_BYTES // 8 or now - self._asked_space_at > 1.0:
-            file_paths.require_space(folder, size_bytes)
+        if size_bytes > paths.DISK_RESERVE_BYTES // 8 or now - self._asked_space_at > 1.0:
+            paths.require_space(folder, size_bytes)
             self._asked_space_at = now
 
     @asynccontextmanager

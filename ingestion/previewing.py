@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from ingestion import errors, masks, source_reader, sql
+from ingestion import errors
 from ingestion.connections import Connections
-from ingestion.documents import DocumentBuilder
 from ingestion.file_detector import FileDetector
-from ingestion.key_lookup import find_rows
 from ingestion.plan import Plan
+from ingestion.postgres import sql
 from ingestion.reports import Preview
 from ingestion.schema_discovery import SchemaMap, Table
-from ingestion.sensitivity import MaskPolicy
-from ingestion.source_reader import SourceReader
+from ingestion.sync import source_reader
+from ingestion.sync.key_lookup import find_rows
+from ingestion.sync.source_reader import SourceReader
+from ingestion.transform import masks
+from ingestion.transform.documents import DocumentBuilder
+from ingestion.transform.sensitivity import MaskPolicy
 
 
 def builder_of(

@@ -14,17 +14,18 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ingestion import digest, document_ids, errors
+from ingestion import errors
+from ingestion.transform import digest, document_ids
 
 if TYPE_CHECKING:
     from vespa.application import Vespa
 
     from ingestion.db_connection import DatabaseConnection
-    from ingestion.documents import Detector, Document, DocumentBuilder
     from ingestion.schema_discovery import SchemaMap, Table
-    from ingestion.sensitivity import MaskPolicy
-    from ingestion.source_queries import Query
-    from ingestion.source_reader import Row, SourceReader
+    from ingestion.sync.source_queries import Query
+    from ingestion.sync.source_reader import Row, SourceReader
+    from ingestion.transform.documents import Detector, Document, DocumentBuilder
+    from ingestion.transform.sensitivity import MaskPolicy
     from ingestion.vespa.client import VespaSession
     from ingestion.vespa.feeding import Feeder, Outcome
 
@@ -113,7 +114,7 @@ class RecordIngester:
         such a column is read whole. A row without a key, and every one of differing rows that share a key,
         fails; identical copies are one document. Raises SourceUnavailable, SchemaError, VespaUnavailable.
         """
-        from ingestion.key_lookup import duplicated_keys
+        from ingestion.sync.key_lookup import duplicated_keys
 
         known = self._schema.table(table)
         builder = self._builder(table)
@@ -192,9 +193,9 @@ class RecordIngester:
     # -- parts --------------------------------------------------------------------------------------------
 
     def _builder(self, table: str, *, keyed: bool = True) -> DocumentBuilder:
-        from ingestion.documents import DocumentBuilder
         from ingestion.file_detector import FileDetector
-        from ingestion.sensitivity import NO_MASKS
+        from ingestion.transform.documents import DocumentBuilder
+        from ingestion.transform.sensitivity import NO_MASKS
 
         builder = self._builders.get((table, keyed))
         if builder is None:
@@ -212,7 +213,7 @@ class RecordIngester:
         return builder
 
     async def _reader(self, table: Table, batch_size: int) -> SourceReader:
-        from ingestion import source_reader
+        from ingestion.sync import source_reader
 
         layout = await source_reader.layout(self._db, table)
         info = await self._db.server_info()
@@ -290,7 +291,7 @@ class RecordIngester:
 
 def fields_of(record: IngestedRecord, ingested_at: int) -> dict[str, Any]:
     """The Vespa fields of a record, without `read_seq`."""
-    from ingestion.documents import METADATA_LIMIT
+    from ingestion.transform.documents import METADATA_LIMIT
 
     long = {name: value for name, value in record.metadata.items() if len(value) > METADATA_LIMIT}
     fields: dict[str, Any] = {
@@ -317,7 +318,8 @@ def fields_of(record: IngestedRecord, ingested_at: int) -> dict[str, Any]:
 
 def moment_text(table: Table, moment: datetime, source_timezone: str) -> str:
     """A moment in the terms of the table's time column: with its zone, or as the source's clock shows it."""
-    from ingestion import sql, values
+    from ingestion import values
+    from ingestion.postgres import sql
 
     assert table.timestamp_column is not None
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

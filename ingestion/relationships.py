@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingestion.relationship_keys import Key
-from ingestion.relationship_names import NameMatch, NameMatcher
-from ingestion.relationship_parsing import compatible
+from ingestion.discovery.relationship_keys import Key
+from ingestion.discovery.relationship_names import NameMatch, NameMatcher
+from ingestion.discovery.relationship_parsing import compatible
 from ingestion.schema_discovery import Column, Decisions, ExternalColumn, ImplicitRelationship, Table
 
 ASSERT_AT = 0.7

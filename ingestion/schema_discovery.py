@@ -247,7 +247,7 @@ class SchemaMap:
     @classmethod
     def from_json(cls, text: str) -> SchemaMap:
         """The equal of the map that `to_json` wrote; raises SchemaError if the text is no such map."""
-        from ingestion import schema_export
+        from ingestion.discovery import schema_export
 
         return schema_export.from_json(text)
 
@@ -275,16 +275,16 @@ class SchemaDiscovery:
         `decisions` are the operator's verdicts on references. Raises errors.SourceUnavailable when the
         server is gone, errors.SchemaError for a schema that is not there. Cancelled, it leaves nothing.
         """
-        from ingestion import discovery
+        from ingestion.discovery import steps
 
-        options = discovery.Options(
+        options = steps.Options(
             samples=include_samples, statistics=include_stats, rows=read_rows, schemas=tuple(schemas or ())
         )
-        return await discovery.run(self._db, self._log, options, on_progress, decisions)
+        return await steps.run(self._db, self._log, options, on_progress, decisions)
 
     async def get_tables(self, schema: str = "public") -> list[str]:
         """Get list of table names: `Table.name` of each table of the schema, views and partitions left out."""
-        from ingestion import catalog
+        from ingestion.discovery import catalog
 
         return [table.name for table in (await catalog.load(self._db, [schema])).tables]
 
@@ -294,13 +294,13 @@ class SchemaDiscovery:
 
     async def get_row_count(self, table: str) -> int:
         """Get row count for a table: exact, however long it takes."""
-        from ingestion import keys
+        from ingestion.discovery import keys
 
         return await keys.exact_count(self._db, await self._find(table))
 
     async def detect_file_columns(self, table: str, columns: list[Column]) -> list[FileReferenceColumn]:
         """Detect columns containing file references among `columns`, by name, type and sampled content."""
-        from ingestion import file_columns
+        from ingestion.discovery import file_columns
 
         found = await self._find(table)
         found.row_count = 1
@@ -308,16 +308,16 @@ class SchemaDiscovery:
 
     async def infer_relationships(self, tables: list[Table]) -> list[ImplicitRelationship]:
         """Infer relationships from _id column patterns, and from all else that names, types and rows say."""
-        from ingestion import discovery
+        from ingestion.discovery import steps
 
-        return (await discovery.relations_of(self._db, self._log, tables)).relationships
+        return (await steps.relations_of(self._db, self._log, tables)).relationships
 
     async def _find(self, name: str) -> Table:
         """The table of this name with its columns; a view is found too."""
-        from ingestion import catalog, discovery
+        from ingestion.discovery import catalog, steps
 
         found = await catalog.load(self._db)
-        discovery.mark_sensitive([*found.tables, *found.views])
+        steps.mark_sensitive([*found.tables, *found.views])
         for table in (*found.tables, *found.views):
             if table.name == name:
                 return table
@@ -325,12 +325,12 @@ class SchemaDiscovery:
 
     def to_json(self, schema_map: SchemaMap) -> str:
         """Export schema map to JSON."""
-        from ingestion import schema_export
+        from ingestion.discovery import schema_export
 
         return schema_export.to_json(schema_map)
 
     def to_markdown(self, schema_map: SchemaMap) -> str:
         """Export schema map to Markdown."""
-        from ingestion import schema_export
+        from ingestion.discovery import schema_export
 
         return schema_export.to_markdown(schema_map)

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ingestion import errors, estimating, jobs
+from ingestion import errors, estimating
 from ingestion.connections import Connections
+from ingestion.jobs import launching
 from ingestion.plan import Plan
 from ingestion.redaction import redact_text
 from ingestion.reports import (
@@ -190,7 +191,7 @@ class IngestService:
 
     async def schema_text(self, format: str) -> str:
         """The schema as `json`, `markdown` or `mermaid`."""
-        from ingestion import schema_export
+        from ingestion.discovery import schema_export
 
         render = {
             "json": schema_export.to_json,
@@ -223,14 +224,14 @@ class IngestService:
         self, request: JobRequest, *, publish: Publish | None = None, stop: asyncio.Event | None = None
     ) -> JobReport:
         """Run a job in this process to its end; setting `stop` ends it at the next checkpoint."""
-        from ingestion import job_runner
+        from ingestion.jobs import job_runner
 
         return await job_runner.run(self._connections, request, publish=publish, stop=stop)
 
     async def start_job(self, request: JobRequest) -> str:
         """Start a job in a process of its own; its id as soon as the job is stored."""
         log = self._connections.state_path.parent / "jobs.log"
-        return await jobs.start(self.settings, request, log)
+        return await launching.start(self.settings, request, log)
 
     async def run_view(self, job_id: str) -> RunView | None:
         """The job's present picture, from its stored events; None for an unknown id."""
@@ -274,7 +275,7 @@ class IngestService:
 
     async def job_report(self, job_id: str) -> JobReport | None:
         """The counts so far of a running job, the final ones of an ended one; None for an unknown id."""
-        from ingestion import job_reports
+        from ingestion.jobs import job_reports
 
         return await job_reports.of_job(await self._connections.state(), job_id)
 
@@ -330,7 +331,7 @@ class IngestService:
 
     async def retry(self, filter: FailureFilter, *, canary: int | None = None) -> RetryReport:
         """Retry what the filter matches; with `canary` only so many, to see."""
-        from ingestion import retrying
+        from ingestion.verification import retrying
 
         return await retrying.retry(self._connections, filter, canary=canary)
 
@@ -359,7 +360,7 @@ class IngestService:
         on_progress: OnProgress | None = None,
     ) -> VerifyReport:
         """Compare source and index; `tables` and `exclude` are globs; `repair` mends exactly what differs."""
-        from ingestion import verifying
+        from ingestion.verification import verifying
 
         return await verifying.verify(
             self._connections,
@@ -394,7 +395,7 @@ class IngestService:
 
     async def show(self, doc_id: str) -> Mapping[str, Any] | None:
         """A record's fields, or those of a table's document (`schema:TABLE`); None when there is none."""
-        from ingestion import document_ids
+        from ingestion.transform import document_ids
         from ingestion.vespa.client import FILE, RECORD, SCHEMA
 
         if not doc_id.removeprefix("schema:"):

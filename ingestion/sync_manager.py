@@ -12,21 +12,22 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ingestion import errors, job_run, plan
+from ingestion import errors, plan
 from ingestion.checkpoint import CheckpointStore
 from ingestion.db_connection import DatabaseConnection
-from ingestion.documents import Detector
 from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Publish, TableTotal
-from ingestion.job_control import JobControl
-from ingestion.job_run import JobResult, JobRun, TableResult
-from ingestion.partitions import BLOCKS_PER_PARTITION
+from ingestion.postgres.server_info import ServerInfo
 from ingestion.schema_discovery import SchemaMap
-from ingestion.sensitivity import NO_MASKS, MaskPolicy
-from ingestion.server_info import ServerInfo
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job, JobTable, SourceIdentity
-from ingestion.sync_io import FileSink, ReadSequence, SyncIO
-from ingestion.table_sync import Transform
+from ingestion.sync import job_run
+from ingestion.sync.job_control import JobControl
+from ingestion.sync.job_run import JobResult, JobRun, TableResult
+from ingestion.sync.partitions import BLOCKS_PER_PARTITION
+from ingestion.sync.sync_io import FileSink, ReadSequence, SyncIO
+from ingestion.sync.table_sync import Transform
+from ingestion.transform.documents import Detector
+from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 from ingestion.vespa import queries
 from ingestion.vespa.client import VespaSession
 from ingestion.vespa.feeding import Feeder

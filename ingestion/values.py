@@ -23,8 +23,8 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from ingestion import db_codecs
-from ingestion.sql import CELL_LIMIT_BYTES
+from ingestion.postgres import codecs
+from ingestion.postgres.sql import CELL_LIMIT_BYTES
 
 REPLACEMENT = "\ufffd"
 MAX_INT64 = 2**63 - 1
@@ -103,7 +103,7 @@ def _in_utc(text: str) -> str:
     us = _microseconds(text, UTC)
     if us is None:
         return text
-    return db_codecs.timestamp_text(us - 946_684_800_000_000, "Z").replace(" ", "T", 1)
+    return codecs.timestamp_text(us - 946_684_800_000_000, "Z").replace(" ", "T", 1)
 
 
 # -- typed values ------------------------------------------------------------------------------------------
@@ -262,13 +262,13 @@ def _time(value: time) -> str:
     if value.microsecond:
         text = text.rstrip("0")
     offset = value.utcoffset()
-    return text if offset is None else text + db_codecs.zone_text(int(offset.total_seconds()))
+    return text if offset is None else text + codecs.zone_text(int(offset.total_seconds()))
 
 
 def _timedelta(value: timedelta) -> str:
-    if isinstance(value, db_codecs.Interval):
+    if isinstance(value, codecs.Interval):
         return value.text
-    return db_codecs.interval_text(0, value.days, value.seconds * 1_000_000 + value.microseconds)
+    return codecs.interval_text(0, value.days, value.seconds * 1_000_000 + value.microseconds)
 
 
 def _char(value: bytes) -> str:

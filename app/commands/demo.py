@@ -11,7 +11,7 @@ from app.commands.application import open_application
 from app.commands.ingest import report_text, run_job
 from app.commands.verify import to_text
 from app.exit_codes import ExitCode
-from ingestion import job_reports
+from ingestion.jobs import job_reports
 from ingestion.plan import Plan
 from ingestion.reports import JobReport, JobRequest
 from ingestion.service import IngestService, sandbox_settings

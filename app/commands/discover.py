@@ -12,7 +12,7 @@ from ingestion.service import IngestService
 
 async def run(inv: Invocation) -> ExitCode:
     """Discover, then write to stdout or to the files named by --output."""
-    from ingestion import schema_export
+    from ingestion.discovery import schema_export
 
     args, out = inv.args, inv.out
     if args.format == "both" and not args.output:

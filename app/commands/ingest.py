@@ -9,8 +9,9 @@ from app.cli import Invocation
 from app.exit_codes import ExitCode
 from app.output import table
 from app.progress_output import Narrator
-from ingestion import errors, job_reports
+from ingestion import errors
 from ingestion import plan as plans
+from ingestion.jobs import job_reports
 from ingestion.plan import Plan
 from ingestion.reports import JobKind, JobReport, JobRequest
 from ingestion.service import IngestService

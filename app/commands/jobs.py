@@ -10,7 +10,8 @@ from app.commands.ingest import report_text
 from app.exit_codes import ExitCode
 from app.formatting import duration
 from app.output import iso, table
-from ingestion import errors, job_reports
+from ingestion import errors
+from ingestion.jobs import job_reports
 from ingestion.service import IngestService
 from ingestion.state.types import Job
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from ingestion.file_references import extension, last_segment
+from ingestion.files.references import extension, last_segment
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ingestion import document_ids
+from ingestion.transform import document_ids
 from ingestion.vespa.client import FILE, RECORD, VespaSession
 
 SNIPPET_CHARACTERS = 160

@@ -26,8 +26,8 @@ from pathlib import Path
 
 import asyncpg
 
-from ingestion import schema_export
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
+from ingestion.discovery import schema_export
 from ingestion.sandbox import sample
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
 from ingestion.schema_discovery import SchemaDiscovery

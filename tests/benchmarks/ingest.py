@@ -20,13 +20,13 @@ from ingestion.checkpoint import CheckpointStore
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
 from ingestion.events import Event, JobFinished
 from ingestion.file_detector import FileDetector
-from ingestion.file_stage import FileStage
+from ingestion.files.stage import FileStage
 from ingestion.run_view import RunView
 from ingestion.schema_discovery import SchemaMap
 from ingestion.settings import Settings
-from ingestion.sync_io import SyncIO
+from ingestion.sync.sync_io import SyncIO
+from ingestion.sync.table_sync import Transform
 from ingestion.sync_manager import SyncConfig, SyncManager
-from ingestion.table_sync import Transform
 from ingestion.vespa import client
 
 

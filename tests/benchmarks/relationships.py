@@ -28,12 +28,13 @@ from typing import Any
 
 import asyncpg
 
-from ingestion import catalog, discovery, keys, relationship_evidence, relationships
+from ingestion import relationships
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
-from ingestion.relationship_keys import Vocabulary
-from ingestion.relationship_names import NameMatcher
+from ingestion.discovery import catalog, keys, relationship_evidence, steps
+from ingestion.discovery.relationship_keys import Vocabulary
+from ingestion.discovery.relationship_names import NameMatcher
+from ingestion.postgres.sql import ident
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
-from ingestion.sql import ident
 
 Triple = tuple[str, str, str]
 
@@ -189,7 +190,7 @@ async def _case(server: EmbeddedPostgres, source: Path, variant: str) -> Case:
     await db.connect()
     try:
         found = await catalog.load(db)
-        discovery.mark_sensitive(found.tables)
+        steps.mark_sensitive(found.tables)
         counted = await keys.count(db, found.tables, found.estimates, Vocabulary(found.tables))
         for table in found.tables:
             keys.choose(table, counted.figures)

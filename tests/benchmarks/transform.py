@@ -8,7 +8,6 @@ import pstats
 import random
 import time
 
-from ingestion.documents import DocumentBuilder
 from ingestion.file_detector import FileDetector
 from ingestion.schema_discovery import (
     Column,
@@ -18,6 +17,7 @@ from ingestion.schema_discovery import (
     SchemaMap,
     Table,
 )
+from ingestion.transform.documents import DocumentBuilder
 
 COLUMNS = (
     ("id", "bigint"),

@@ -25,10 +25,14 @@ import asyncpg  # noqa: F401
 import vespa.application  # noqa: F401
 
 import ingestion
-from ingestion import errors, file_stage, job_runner, jobs, sync_io, sync_manager, verifying
+from ingestion import errors, sync_manager
 from ingestion.connections import Connections
+from ingestion.files import stage
+from ingestion.jobs import job_runner, launching
 from ingestion.settings import Settings
 from ingestion.state.connection import StateConnection
+from ingestion.sync import sync_io
+from ingestion.verification import verifying
 from ingestion.vespa import feeding
 from tests.chaos import kills
 
@@ -43,7 +47,7 @@ async def work(request: dict[str, Any]) -> dict[str, Any]:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        report = await job_runner.run(connections, jobs.request_from_dict(request["job"]), stop=stop)
+        report = await job_runner.run(connections, launching.request_from_dict(request["job"]), stop=stop)
         return {
             "job_id": report.job_id,
             "status": report.status,
@@ -63,7 +67,7 @@ def load_everything() -> None:
     for module in pkgutil.walk_packages(ingestion.__path__, "ingestion."):
         if (
             not module.name.startswith("ingestion.sandbox")
-            and module.name != "ingestion.file_extraction_child"
+            and module.name != "ingestion.files.extraction_child"
         ):
             importlib.import_module(module.name)
 
@@ -101,7 +105,7 @@ def child(request: dict[str, Any], answer_to: int) -> None:
         assert defaults is not None
         defaults["blocks_per_partition"] = 3
         # What is in a file is another test's question.
-        vars(file_stage)["Extractor"] = lambda: None
+        vars(stage)["Extractor"] = lambda: None
         if request.get("clock_s"):
             set_clock(request["clock_s"])
         if request.get("largest_file"):

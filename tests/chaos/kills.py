@@ -10,11 +10,11 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ingestion import reconciliation, settlement
-from ingestion.file_ingester import FileIngester
+from ingestion.files.ingester import FileIngester
 from ingestion.state import commit
 from ingestion.state.store import StateStore
 from ingestion.state.types import BatchCommit
+from ingestion.sync import reconciliation, settlement
 from ingestion.vespa.feeding import Feeder
 
 Step = Callable[..., Awaitable[Any]]

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from ingestion import errors, keys, schema_export
+from ingestion import errors
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
+from ingestion.discovery import keys, schema_export
 from ingestion.schema_discovery import SchemaDiscovery, SchemaMap
 
 ODD = 'we"ird\nTäble'

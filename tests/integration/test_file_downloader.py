@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from ingestion import errors, file_paths
+from ingestion import errors
 from ingestion.file_detector import DetectedFile
 from ingestion.file_downloader import DownloadResult, DownloadStrategy, FileDownloader
-from ingestion.file_transfer import RetryPolicy, Timeouts
+from ingestion.files import paths
+from ingestion.files.transfer import RetryPolicy, Timeouts
 from ingestion.sandbox import file_contents, file_store, signing
 
 FAR = 4_070_908_800
@@ -386,7 +387,7 @@ async def test_supported_and_unknown_types_are_not_skipped(make: Make, name: str
 async def test_a_full_disk_is_known_before_the_start(
     make: Make, monkeypatch: pytest.MonkeyPatch, bad: MisbehavingStore
 ) -> None:
-    monkeypatch.setattr(file_paths, "DISK_RESERVE_BYTES", 2**60)
+    monkeypatch.setattr(paths, "DISK_RESERVE_BYTES", 2**60)
     assert (await make().download(_file(f"{bad.url}/good/1"))).cause == "disk_full"
     with pytest.raises(errors.DownloadError, match="bytes are free"):
         _ = [r async for r in make().download_batch([_file(f"{bad.url}/good/1")])]

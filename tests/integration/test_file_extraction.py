@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ingestion import errors, file_extraction
-from ingestion.file_extraction import ExtractionLimits, Extractor, Facts
+from ingestion import errors
+from ingestion.files import extraction
+from ingestion.files.extraction import ExtractionLimits, Extractor, Facts
 from ingestion.sandbox.file_contents import content_of
 
 
@@ -87,13 +88,13 @@ CHILDREN = {
 async def test_a_child_that_misbehaves_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, said: str
 ) -> None:
-    real = file_extraction._CHILD
+    real = extraction._CHILD
     (tmp_path / "child.py").write_text(CHILDREN[behaviour])
-    monkeypatch.setattr(file_extraction, "_CHILD", tmp_path / "child.py")
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
     async with Extractor(limits=ExtractionLimits(timeout_s=0.4 if behaviour == "hangs" else 10)) as extractor:
         with pytest.raises(errors.DownloadError, match=said):
             await extractor.extract(tmp_path / "x", "pdf")
-        monkeypatch.setattr(file_extraction, "_CHILD", real)
+        monkeypatch.setattr(extraction, "_CHILD", real)
         extractor._limits = ExtractionLimits()
         assert (await extractor.extract(_written(tmp_path / "y", "1/2/photos/3/a.png"), "png")).width
 
@@ -102,7 +103,7 @@ async def test_a_child_sees_no_secret_of_ours(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PROCORE_DATABASE_URL", "postgresql://u:5ecret@h/d")
     spy = "import json, os; input(); print(json.dumps({'text': json.dumps(dict(os.environ))}), flush=True); input()"
     (tmp_path / "child.py").write_text(spy)
-    monkeypatch.setattr(file_extraction, "_CHILD", tmp_path / "child.py")
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
     async with Extractor() as extractor:
         assert "5ecret" not in (await extractor.extract(tmp_path / "x", "pdf")).text
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from ingestion.documents import Document, DocumentBuilder
 from ingestion.events import Event, FileCounts, FileFinished
 from ingestion.file_detector import FileDetector
 from ingestion.file_downloader import FileDownloader
-from ingestion.file_extraction import Extractor
-from ingestion.file_ingester import FileIngester, unsettled
-from ingestion.file_transfer import RetryPolicy
-from ingestion.job_control import JobControl
+from ingestion.files.extraction import Extractor
+from ingestion.files.ingester import FileIngester, unsettled
+from ingestion.files.transfer import RetryPolicy
 from ingestion.sandbox import file_store, signing
 from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, SchemaMap, Table
 from ingestion.state.store import StateStore
 from ingestion.state.types import BatchCommit, FailureFilter, JobTable
-from ingestion.sync_io import ReadSequence
+from ingestion.sync.job_control import JobControl
+from ingestion.sync.sync_io import ReadSequence
+from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa import client, queries
 from ingestion.vespa.client import FILE, VespaSession
 from ingestion.vespa.feeding import Feeder

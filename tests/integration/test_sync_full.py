@@ -226,7 +226,7 @@ async def test_a_value_that_postgresql_cannot_give_costs_its_own_cell(here: Worl
 async def test_a_batch_closes_at_its_bytes_and_wide_rows_arrive_whole(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingestion.source_reader.MAX_BATCH_BYTES", 2**18)
+    monkeypatch.setattr("ingestion.sync.source_reader.MAX_BATCH_BYTES", 2**18)
     await here.sql(
         "CREATE TABLE t (id bigint, v text)",
         "INSERT INTO t SELECT i, repeat(md5(i::text), 200) FROM generate_series(1, 120) i",

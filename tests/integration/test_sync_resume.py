@@ -13,7 +13,7 @@ from sync_world import World, counts, world
 
 from ingestion import errors
 from ingestion.events import BatchCommitted, Event, JobPaused, JobResumed
-from ingestion.job_control import JobControl
+from ingestion.sync.job_control import JobControl
 from ingestion.sync_manager import SyncConfig
 from ingestion.vespa import client
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion import sql, values
+from ingestion import values
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
+from ingestion.postgres import sql
 from ingestion.schema_discovery import Column
 
 PREPARE = """

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ingestion import document_ids, errors
+from ingestion import errors
 from ingestion.inspecting import needed_fields
+from ingestion.transform import document_ids
 from ingestion.vespa import client, queries, visiting
 from ingestion.vespa.feeding import Feeder, Operation, Verdict
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import connection_url, errors
+from ingestion import errors
 from ingestion.db_connection import ConnectionConfig
+from ingestion.postgres import connection_url
 
 
 @pytest.mark.parametrize(

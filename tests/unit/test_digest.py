@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.digest import row_digest
+from ingestion.transform.digest import row_digest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ROWS = st.dictionaries(TEXT, TEXT, max_size=6)

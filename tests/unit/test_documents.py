@@ -14,9 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import digest, errors, values
-from ingestion.content_text import readable, readable_json
-from ingestion.documents import Document, DocumentBuilder, relation_name
+from ingestion import errors, values
 from ingestion.file_detector import FileDetector
 from ingestion.schema_discovery import (
     Column,
@@ -26,7 +24,10 @@ from ingestion.schema_discovery import (
     SchemaMap,
     Table,
 )
-from ingestion.sensitivity import MaskPolicy
+from ingestion.transform import digest
+from ingestion.transform.content_text import readable, readable_json
+from ingestion.transform.documents import Document, DocumentBuilder, relation_name
+from ingestion.transform.sensitivity import MaskPolicy
 
 COLUMNS = {
     "id": "bigint", "project_id": "bigint", "number": "text", "title": "text", "description": "text",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ingestion import errors, file_content
-from ingestion.file_addresses import AddressPolicy, GuardedResolver, is_public, rewritten
+from ingestion import errors
+from ingestion.files import sniffing
+from ingestion.files.addresses import AddressPolicy, GuardedResolver, is_public, rewritten
 
 STRICT = AddressPolicy()
 NAMED = AddressPolicy.of(
@@ -68,4 +69,4 @@ def test_a_rewrite_replaces_whole_hosts_only(url: str, result: str) -> None:
     ],
 )  # fmt: skip
 def test_content_must_fit_the_name(kind: str, head: bytes, fits: bool) -> None:
-    assert (file_content.mismatch(kind, head) == "") is fits
+    assert (sniffing.mismatch(kind, head) == "") is fits

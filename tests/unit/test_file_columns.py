@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ingestion import file_columns
+from ingestion.discovery import file_columns
 from ingestion.schema_discovery import Column, FileReferenceType, Table
 
 KEY = "562949953425831/562949953522345/photos/8841/IMG 01.JPG"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import file_json
 from ingestion.file_detector import DetectedFile, FileDetector, reference_of
-from ingestion.file_references import expires_at, unsigned
+from ingestion.files import json_entries
+from ingestion.files.references import expires_at, unsigned
 from ingestion.sandbox import signing
 from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, SchemaMap, Table
 
@@ -182,12 +182,12 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_no_json_value_breaks_detection(value: Any) -> None:
-    file_json.entries(value)
-    file_json.entries(json.dumps(value))
+    json_entries.entries(value)
+    json_entries.entries(json.dumps(value))
 
 
 def test_a_json_value_of_two_hundred_levels_is_survived() -> None:
-    assert file_json.entries("[" * 200 + "]" * 200) == []
+    assert json_entries.entries("[" * 200 + "]" * 200) == []
 
 
 def test_key_and_url_of_one_photo_are_one_file_with_two_sources(detector: FileDetector) -> None:

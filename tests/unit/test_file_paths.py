@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import errors, file_paths
+from ingestion import errors
 from ingestion.file_detector import DetectedFile
 from ingestion.file_downloader import FileDownloader
+from ingestion.files import paths
 
 HOSTILE = st.one_of(
     st.text(max_size=400),
@@ -42,7 +43,7 @@ def test_no_key_name_or_record_leads_out_of_the_folder(
 @given(HOSTILE)
 def test_every_safe_name_can_really_be_made(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / file_paths.safe_filename(name)
+        path = Path(folder) / paths.safe_filename(name)
         path.write_bytes(b"x")
         assert [p.name for p in Path(folder).iterdir()] == [path.name]
 
@@ -50,7 +51,7 @@ def test_every_safe_name_can_really_be_made(name: str) -> None:
 @given(one=HOSTILE, two=HOSTILE)
 def test_different_records_never_share_a_folder(one: str, two: str) -> None:
     if one != two:
-        assert file_paths.safe_folder(one).casefold() != file_paths.safe_folder(two).casefold()
+        assert paths.safe_folder(one).casefold() != paths.safe_folder(two).casefold()
 
 
 @pytest.mark.parametrize(
@@ -68,45 +69,45 @@ def test_different_records_never_share_a_folder(one: str, two: str) -> None:
     ],
 )
 def test_names_stay_readable(name: str, safe: str) -> None:
-    assert file_paths.safe_filename(name) == safe
+    assert paths.safe_filename(name) == safe
 
 
 def test_a_long_name_keeps_its_extension_and_stays_unique() -> None:
-    one, two = (file_paths.safe_filename("é" * 199 + f"{n}.jpeg") for n in (1, 2))
+    one, two = (paths.safe_filename("é" * 199 + f"{n}.jpeg") for n in (1, 2))
     assert one != two
     assert one.endswith(".jpeg")
-    assert len(one.encode()) <= file_paths.LONGEST_NAME
+    assert len(one.encode()) <= paths.LONGEST_NAME
 
 
 def test_ordinary_ids_and_tables_keep_their_names() -> None:
-    path = file_paths.file_path(Path("/f"), "photos", "562949973421312", "a.jpg", "0" * 32)
+    path = paths.file_path(Path("/f"), "photos", "562949973421312", "a.jpg", "0" * 32)
     assert str(path) == "/f/photos/562949973421312/a.jpg"
 
 
 def test_a_record_without_key_gets_unique_names() -> None:
-    one, two = (file_paths.file_path(Path("/f"), "t", "", "a.jpg", i * 32) for i in "01")
+    one, two = (paths.file_path(Path("/f"), "t", "", "a.jpg", i * 32) for i in "01")
     assert one.name != two.name
 
 
 def test_content_is_linked_where_possible(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "b").write_bytes(b"older")
-    file_paths.link_or_copy(tmp_path / "a", tmp_path / "b")
+    paths.link_or_copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").samefile(tmp_path / "a")
-    file_paths.link_or_copy(tmp_path / "a", tmp_path / "b")
+    paths.link_or_copy(tmp_path / "a", tmp_path / "b")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_folders_removed_meanwhile_are_made_again(tmp_path: Path) -> None:
     made: set[Path] = set()
-    file_paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/1/a.jpg", made)
+    paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/1/a.jpg", made)
     (tmp_path / "f/photos/1").rmdir()
     (tmp_path / "f/photos").rmdir()
-    file_paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/2/a.jpg", made)
+    paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/2/a.jpg", made)
     assert (tmp_path / "f/photos/2").is_dir()
 
 
 def test_a_full_disk_is_named_with_its_figures(tmp_path: Path) -> None:
     with pytest.raises(errors.DownloadError, match="bytes are free") as caught:
-        file_paths.require_space(tmp_path / "not there yet", 2**60)
+        paths.require_space(tmp_path / "not there yet", 2**60)
     assert caught.value.cause == "disk_full"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import file_references
-from ingestion.file_references import parse_url_reference
+from ingestion.files import references
+from ingestion.files.references import parse_url_reference
 
 NEVER = re.compile(r"(?!)")
 
@@ -41,5 +41,5 @@ urls = st.builds(
 def test_both_ways_name_the_same_file(url: str) -> None:
     short = parse_url_reference(url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(file_references, "_PLAIN_URL", NEVER)
+        patch.setattr(references, "_PLAIN_URL", NEVER)
         assert parse_url_reference(url) == short

@@ -119,10 +119,10 @@ def _docstrings(tree: ast.Module) -> set[str]:
     ("driver", "allowed"),
     [
         # The reader tells an unreadable page from other refusals.
-        ("asyncpg", ("ingestion.db_connection", "ingestion.db_errors", "ingestion.db_transaction",
-                     "ingestion.source_reader", "ingestion.sandbox")),
-        ("boto3", ("ingestion.file_s3", "ingestion.doctor")),
-        ("aiohttp", ("ingestion.vespa", "ingestion.file_http", "ingestion.file_addresses", "ingestion.sandbox")),
+        ("asyncpg", ("ingestion.db_connection", "ingestion.postgres.db_errors", "ingestion.postgres.transaction",
+                     "ingestion.sync.source_reader", "ingestion.sandbox")),
+        ("boto3", ("ingestion.files.s3", "ingestion.doctor")),
+        ("aiohttp", ("ingestion.vespa", "ingestion.files.http", "ingestion.files.addresses", "ingestion.sandbox")),
         ("vespa", ("ingestion.vespa",)),
     ],
 )  # fmt: skip
@@ -150,7 +150,9 @@ def test_screens_ask_the_bridge_and_nobody_else() -> None:
 
 
 def test_only_the_bridge_knows_both_the_toolkit_and_running_jobs() -> None:
-    both = users_of("textual") & users_of("ingestion.service", "ingestion.jobs", "ingestion.job_runner")
+    both = users_of("textual") & users_of(
+        "ingestion.service", "ingestion.jobs.launching", "ingestion.jobs.job_runner"
+    )
     assert not both - {"app.bridge", "app.application"}
 
 

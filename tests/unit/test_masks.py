@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ingestion import errors, masks
+from ingestion import errors
 from ingestion.connections import Connections
 from ingestion.plan import Plan
 from ingestion.reports import JobKind, JobRequest
 from ingestion.schema_discovery import Column, SchemaMap, Table
-from ingestion.sensitivity import MaskPolicy
 from ingestion.settings import Settings
+from ingestion.transform import masks
+from ingestion.transform.sensitivity import MaskPolicy
 
 SCHEMA = SchemaMap(
     "2026-01-31T08:05:00Z",

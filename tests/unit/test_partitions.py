@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import partitions
-from ingestion.key_lookup import key_parts
-from ingestion.partitions import Horizon, Kind, Storage
 from ingestion.schema_discovery import Column, Table
-from ingestion.settlement import Mode
-from ingestion.source_queries import TableQueries
-from ingestion.table_plan import Step, TablePlan
+from ingestion.sync import partitions
+from ingestion.sync.key_lookup import key_parts
+from ingestion.sync.partitions import Horizon, Kind, Storage
+from ingestion.sync.settlement import Mode
+from ingestion.sync.source_queries import TableQueries
+from ingestion.sync.table_plan import Step, TablePlan
 
 HORIZON = Horizon(xid=2**32 + 500, next_xid=2**32 + 510, read_at="2026-01-01T00:00:00.000000Z")
 
@@ -76,7 +76,7 @@ def test_a_plan_is_the_same_after_it_was_stored(mode: Mode, since: int | None, a
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=3))
 def test_a_key_tells_the_values_it_was_made_of_or_that_it_cannot(values: list[str]) -> None:
-    from ingestion import document_ids
+    from ingestion.transform import document_ids
 
     key = document_ids.user_part(values, "t")
     parts = key_parts(key, len(values))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingestion.relationship_words import abbreviates, agents, singular, split_words
+from ingestion.discovery.relationship_words import abbreviates, agents, singular, split_words
 
 
 @pytest.mark.parametrize(

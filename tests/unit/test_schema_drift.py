@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingestion import schema_drift
+from ingestion.discovery import schema_drift
 from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion import errors, schema_export
+from ingestion import errors
+from ingestion.discovery import schema_export
 from ingestion.schema_discovery import (
     Column,
     ExternalColumn,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.json_text import mask_members, string_leaves
-from ingestion.sensitivity import MASKED, MaskPolicy, classify, is_secret_name, may_hold_secret_key
+from ingestion.transform.json_text import mask_members, string_leaves
+from ingestion.transform.sensitivity import MASKED, MaskPolicy, classify, is_secret_name, may_hold_secret_key
 
 RULE = MaskPolicy().key_rule("t", "c")
 

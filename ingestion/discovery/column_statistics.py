@@ -1,0 +1,163 @@
+"""Samples and statistics of columns: from the planner's statistics where it has them, else counted.
+
+Secrets never leave the server: their cells are masked, and their statistics are not read at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ingestion.db_connection import DatabaseConnection
+from ingestion.discovery import limited
+from ingestion.postgres.sql import ident, table_ref, text_column
+from ingestion.schema_discovery import Column, Table
+
+SAMPLE_ROWS = 5
+_LONGEST_CELL = 200
+_MOST_TOP_VALUES = 5
+_QUERY_LIMIT_S = 3.0
+_SAMPLE_OF_ROWS = 10_000
+_NO_ORDER = frozenset({"json", "other", "composite", "binary", "array", "boolean", "range"})
+
+_PLANNER = """
+SELECT s.schemaname::text AS schema, s.tablename::text AS relname, s.attname::text AS column,
+  s.null_frac::float8 AS null_share, s.n_distinct::float8 AS distinct_figure,
+  s.most_common_vals::text::text[] AS common, s.histogram_bounds::text::text[] AS bounds
+FROM pg_catalog.pg_stats s
+WHERE s.schemaname = ANY($1::text[]) AND NOT s.inherited"""
+
+
+async def add_samples(db: DatabaseConnection, table: Table, rows: int = SAMPLE_ROWS) -> None:
+    """First rows of the table as text, cells cut at 200 characters, secrets masked."""
+    from ingestion.transform.sensitivity import MASKED, SECRET
+
+    shown = [c for c in table.columns if c.sensitivity != SECRET]
+    picked = ", ".join(f"left({text_column(c)}, {_LONGEST_CELL + 1}) AS c{i}" for i, c in enumerate(shown))
+    if not table.columns:
+        return
+    found = await limited.fetch(
+        db, f"SELECT {picked or '1'} FROM {table_ref(table)} LIMIT {int(rows)}", timeout_s=_QUERY_LIMIT_S
+    )
+    places = {c.name: i for i, c in enumerate(shown)}
+    table.samples = [
+        {c.name: _cell(c, row[f"c{places[c.name]}"]) if c.name in places else MASKED for c in table.columns}
+        for row in found
+    ]
+
+
+def _cell(column: Column, text: str | None) -> str | None:
+    from ingestion.redaction import redact_text
+
+    if text is None:
+        return None
+    if column.type_category in ("json", "text", "array"):
+        text = mask_json(text) if text[:1] in ("{", "[") else redact_text(text)
+    return text if len(text) <= _LONGEST_CELL else text[:_LONGEST_CELL] + "…"
+
+
+def mask_json(text: str) -> str:
+    """JSON text, possibly cut, with the values of members that are named like secrets masked."""
+    import re
+
+    from ingestion.redaction import redact_text
+    from ingestion.transform.sensitivity import MASKED, is_secret_name
+
+    def mask(match: re.Match[str]) -> str:
+        return f'{match[1]}"{MASKED}"' if is_secret_name(match[2]) else match[0]
+
+    pattern = r'("((?:[^"\\]|\\.)*)"\s*:\s*)("(?:[^"\\]|\\.)*(?:"|\Z)|[^\s,\]}"\[{][^,\]}]*|[\[{].*?[\]}])'
+    return redact_text(re.sub(pattern, mask, text, flags=re.DOTALL))
+
+
+async def planner_statistics(
+    db: DatabaseConnection, schemas: Sequence[str]
+) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What ANALYZE left, by (schema, relation, column); empty where it never ran."""
+    rows = await limited.fetch(db, _PLANNER, list(schemas), timeout_s=10.0)
+    return {(r["schema"], r["relname"], r["column"]): r for r in rows}
+
+
+async def add_statistics(
+    db: DatabaseConnection, table: Table, planner: dict[tuple[str, str, str], dict[str, Any]]
+) -> None:
+    """Fill the figures of each column that is no secret; raises TableProblem when they take too long."""
+    from ingestion.transform.sensitivity import SECRET
+
+    counted: list[Column] = []
+    for column in table.columns:
+        if column.sensitivity == SECRET:
+            continue
+        known = planner.get((table.schema, table.relname, column.name))
+        if known is None:
+            counted.append(column)
+        else:
+            _from_planner(column, known, table.row_count)
+    if table.row_count:
+        await _count(db, table, counted)
+
+
+def _from_planner(column: Column, known: dict[str, Any], rows: int) -> None:
+    column.null_share = round(known["null_share"], 4)
+    figure = known["distinct_figure"]
+    column.distinct = int(figure) if figure >= 0 else round(-figure * rows)
+    values = [*(known["common"] or ()), *(known["bounds"] or ())]
+    if column.type_category not in _NO_ORDER and known["bounds"]:
+        column.minimum, column.maximum = (
+            _short(column, known["bounds"][0]),
+            _short(column, known["bounds"][-1]),
+        )
+    if column.type_category in ("text", "json"):
+        column.longest = max((len(v) for v in values if v), default=None)
+    column.top_values = [_short(column, v) for v in (known["common"] or ())[:_MOST_TOP_VALUES]]
+
+
+async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]) -> None:
+    if not columns:
+        return
+    picked = ", ".join(f"left({text_column(c)}, 4096) AS c{i}" for i, c in enumerate(columns))
+    ordered = [i for i, c in enumerate(columns) if c.type_category not in _NO_ORDER]
+    raw = "".join(f", {ident(columns[i].name)} AS o{i}" for i in ordered)
+    outputs = []
+    for i in range(len(columns)):
+        outputs += [
+            f"(SELECT count(c{i}) FROM s) AS filled{i}",
+            f"(SELECT count(DISTINCT c{i}) FROM s) AS distinct{i}",
+            f"(SELECT max(length(c{i})) FROM s) AS longest{i}",
+            f"ARRAY(SELECT c{i} FROM s WHERE c{i} IS NOT NULL GROUP BY c{i} HAVING count(*) > 1"
+            f" ORDER BY count(*) DESC, c{i} LIMIT {_MOST_TOP_VALUES}) AS top{i}",
+        ]
+    for i in ordered:
+        for member, direction in (("min", "ASC"), ("max", "DESC")):
+            outputs.append(
+                f"(SELECT c{i} FROM s WHERE o{i} IS NOT NULL ORDER BY o{i} {direction} LIMIT 1) AS {member}{i}"
+            )
+    part = ""
+    if table.kind == "table" and table.row_count > 2 * _SAMPLE_OF_ROWS:
+        part = f" TABLESAMPLE SYSTEM ({min(100.0, 150.0 * _SAMPLE_OF_ROWS / table.row_count):.4f}) REPEATABLE (4)"
+    query = (
+        f"WITH s AS MATERIALIZED (SELECT {picked}{raw} FROM {table_ref(table)}{part} LIMIT {_SAMPLE_OF_ROWS})"
+        f" SELECT (SELECT count(*) FROM s) AS n, {', '.join(outputs)}"
+    )
+    (row,) = await limited.fetch(db, query, timeout_s=_QUERY_LIMIT_S)
+    rows = row["n"]
+    if not rows:
+        return
+    for i, column in enumerate(columns):
+        column.null_share = round(1 - row[f"filled{i}"] / rows, 4)
+        column.distinct = _scaled(row[f"distinct{i}"], row[f"filled{i}"], rows, table.row_count)
+        column.longest = row[f"longest{i}"] if column.type_category in ("text", "json") else None
+        column.top_values = [_short(column, v) for v in row[f"top{i}"]]
+        if i in ordered:
+            low, high = row[f"min{i}"], row[f"max{i}"]
+            column.minimum = None if low is None else _short(column, low)
+            column.maximum = None if high is None else _short(column, high)
+
+
+def _scaled(distinct: int, filled: int, rows: int, all_rows: int) -> int:
+    """Distinct values of the whole table: a column that is nearly unique in the sample grows with it."""
+    return round(distinct * all_rows / rows) if all_rows > rows and distinct > 0.9 * filled else distinct
+
+
+def _short(column: Column, text: str) -> str:
+    return _cell(column, text[:_LONGEST_CELL]) or ""

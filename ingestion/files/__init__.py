@@ -1,0 +1,1 @@
+"""The files that records point at: found, fetched, checked, indexed."""

@@ -1,0 +1,160 @@
+"""Facts and text out of images and PDFs, taken in a child process that a bad file may crash.
+
+Each child serves many files; one that crashes, hangs or has served enough is replaced. What it did with
+the file at hand is that file's failure alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ingestion import errors, values
+
+_CHILD: Final = Path(__file__).with_name("extraction_child.py")
+_FILES_PER_CHILD: Final = 2_000
+_LONGEST_ANSWER: Final = 4 * 2**20
+EXTRACTED: Final = frozenset({"pdf", "jpg", "png", "gif", "tiff"})
+"""Types, as `sniffing.sniff` calls them, that have something to extract."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`taken_at` is epoch milliseconds; `text` holds only what Vespa takes. `missing` names a library that
+    is not installed, without which nothing was extracted."""
+
+    width: int | None = None
+    height: int | None = None
+    taken_at: int | None = None
+    pages: int | None = None
+    text: str = ""
+    missing: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """The members that a file's document has, absent ones omitted."""
+        members = {
+            "width": self.width, "height": self.height, "taken_at": self.taken_at, "pages": self.pages,
+            "extracted_text": self.text or None,
+        }  # fmt: skip
+        return {name: value for name, value in members.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionLimits:
+    """Per file: seconds, pixels; per child: bytes of memory."""
+
+    timeout_s: float = 30.0
+    most_pixels: int = 500_000_000
+    memory_bytes: int = 1_536 * 2**20
+
+
+class Extractor:
+    """At most `processes` children; `aclose` ends them. Safe to share between tasks."""
+
+    def __init__(self, *, processes: int = 1, limits: ExtractionLimits | None = None) -> None:
+        self._limits = limits or ExtractionLimits()
+        self._idle: list[_Child] = []
+        self._slots = asyncio.Semaphore(max(1, processes))
+
+    async def __aenter__(self) -> Extractor:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def extract(self, path: Path, kind: str) -> Facts:
+        """What the file at `path` says of itself; `kind` as `sniffing.sniff` found it.
+
+        Raises DownloadError (`extraction_failed`) for a file that is damaged, too complex, or kills the child.
+        """
+        if kind not in EXTRACTED:
+            return Facts()
+        async with self._slots:
+            child = self._idle.pop() if self._idle else await _Child.start(self._limits)
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    answer = await child.ask({"path": str(path), "kind": kind})
+            except TimeoutError:
+                await child.end()
+                raise _failed(f"it took longer than {self._limits.timeout_s:.0f} s") from None
+            except BaseException:
+                await child.end()
+                raise
+            if answer is None:
+                status = await child.end()
+                raise _failed(f"its content ended the reader ({_ending(status)})")
+            await self._put_back(child)
+        if "error" in answer:
+            raise _failed(str(answer["error"]))
+        text, _ = values.clean(str(answer.get("text", "")))
+        return Facts(
+            answer.get("width"), answer.get("height"), answer.get("taken_at"), answer.get("pages"), text,
+            str(answer.get("missing", "")),
+        )  # fmt: skip
+
+    async def aclose(self) -> None:
+        """End the children that wait for work; `extract` starts new ones."""
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(child.end() for child in idle))
+
+    async def _put_back(self, child: _Child) -> None:
+        if child.served >= _FILES_PER_CHILD:
+            await child.end()
+        else:
+            self._idle.append(child)
+
+
+class _Child:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.served = 0
+
+    @classmethod
+    async def start(cls, limits: ExtractionLimits) -> _Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", str(_CHILD), str(limits.memory_bytes), str(limits.most_pixels),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            # No secret of ours reaches a process that opens strangers' files.
+            env={name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ},
+            limit=_LONGEST_ANSWER, start_new_session=True,
+        )  # fmt: skip
+        return cls(process)
+
+    async def ask(self, request: dict[str, str]) -> dict[str, Any] | None:
+        """The child's answer, None when it ended instead."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self.served += 1
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            await self._process.stdin.drain()
+            line = await self._process.stdout.readline()
+            answer = json.loads(line) if line else None
+        except (ConnectionError, ValueError):
+            return None
+        return answer if isinstance(answer, dict) else None
+
+    async def end(self) -> int:
+        """Kill the child and reap it; its exit status."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        status = await self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return status
+
+
+def _failed(reason: str) -> errors.DownloadError:
+    return errors.DownloadError(
+        f"the file was fetched, but nothing can be extracted: {reason}", cause="extraction_failed"
+    )
+
+
+def _ending(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit {status}"

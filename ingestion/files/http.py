@@ -1,0 +1,207 @@
+"""Files by URL: redirects re-checked, addresses guarded, ranges resumed, answers judged.
+
+Ranges and validators follow RFC 9110, sections 13 and 14. A server's word is checked, not trusted: the
+range it sends, the length it promises, the encoding it names.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import re
+import time
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urljoin
+
+import aiohttp
+from yarl import URL
+
+from ingestion import errors
+from ingestion.files.addresses import AddressPolicy, GuardedResolver, rewritten
+from ingestion.files.references import expires_at
+from ingestion.files.transfer import (
+    READ_BYTES,
+    Fetched,
+    Inflater,
+    OnBytes,
+    PartialFile,
+    Timeouts,
+    TransientError,
+)
+from ingestion.version import __version__
+
+MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ERROR_BODY_BYTES: Final = 4096
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+
+
+class HttpFetcher:
+    """Fetches URLs into partial files; owns its session, so `close` it."""
+
+    def __init__(
+        self, policy: AddressPolicy, *, rewrites: Mapping[str, str], timeouts: Timeouts, connections: int
+    ) -> None:
+        self._policy = policy
+        self._rewrites = rewrites
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections, resolver=GuardedResolver(policy), use_dns_cache=False
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s
+            ),
+            headers={"User-Agent": f"procore-ingest/{__version__}", "Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def fetch(
+        self, url: str, part: PartialFile, *, etag: str = "", on_bytes: OnBytes | None = None
+    ) -> Fetched:
+        """One attempt; `part` holds the whole file when this returns, unless the answer is `unchanged`.
+
+        `etag`: that of a copy we have; the store may answer that it has not changed. Raises DownloadError,
+        TransientError where another attempt may help.
+        """
+        headers: dict[str, str] = {}
+        if part.size:
+            headers = {"Range": f"bytes={part.size}-", "If-Range": part.validator}
+        elif etag:
+            headers = {"If-None-Match": etag}
+        try:
+            return await self._follow(rewritten(url, self._rewrites), headers, part, on_bytes)
+        except aiohttp.ServerTimeoutError as error:
+            raise TransientError("the store did not answer in time", cause="timeout") from error
+        except aiohttp.InvalidURL as error:
+            raise errors.DownloadError("the URL cannot be used", cause="bad_url") from error
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | ConnectionError):
+                raise
+            raise TransientError(f"the connection broke ({_reason(error)})", cause="connection") from error
+
+    async def _follow(
+        self, url: str, headers: Mapping[str, str], part: PartialFile, on_bytes: OnBytes | None
+    ) -> Fetched:
+        for _ in range(MOST_REDIRECTS + 1):
+            self._policy.check_url(url)
+            # A signature covers the URL as written, so it is not quoted anew unless it must be.
+            target = URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))
+            async with self._session.get(target, headers=headers, allow_redirects=False) as answer:
+                if answer.status not in _REDIRECTS:
+                    return await _receive(url, answer, part, on_bytes)
+                location = answer.headers.get("Location", "")
+                if not location:
+                    raise errors.DownloadError(f"redirect ({answer.status}) to nowhere", cause="redirects")
+                url = urljoin(url, location)
+        raise errors.DownloadError(f"more than {MOST_REDIRECTS} redirects", cause="redirects")
+
+
+async def _receive(
+    url: str, answer: aiohttp.ClientResponse, part: PartialFile, on_bytes: OnBytes | None
+) -> Fetched:
+    if answer.status == 304:
+        return Fetched(etag=answer.headers.get("ETag", ""), unchanged=True)
+    if answer.status not in (200, 206):
+        raise await _refusal(url, answer, part)
+    inflater = Inflater(answer.headers.get("Content-Encoding", ""))
+    _position(answer, part, resumable=not inflater.active)
+    length = answer.content_length
+    if length is not None and not inflater.active:
+        part.check_size(part.size + length)
+    if on_bytes is not None and part.size:
+        on_bytes(part.size)
+    async for data in answer.content.iter_chunked(READ_BYTES):
+        inflater.feed(data, part.write)
+        if on_bytes is not None:
+            on_bytes(len(data))
+    inflater.finish(part.write)
+    return Fetched(
+        content_type=answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+        etag=answer.headers.get("ETag", ""),
+        checksums=() if inflater.active else _checksums(answer),
+    )
+
+
+def _position(answer: aiohttp.ClientResponse, part: PartialFile, *, resumable: bool) -> None:
+    """Put `part` where the answer's first byte belongs, or fail if the answer is not what was asked."""
+    if answer.status == 206:
+        match = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
+        if match and int(match[1]) == part.size and (match[3] == "*" or int(match[2]) + 1 == int(match[3])):
+            if part.size == 0:
+                part.restart()
+            return
+        # Appending it would make a file that never existed.
+        part.restart()
+        raise TransientError("the store sent another range than was asked for", cause="wrong_range")
+    etag = answer.headers.get("ETag", "")
+    part.restart(etag if resumable and not etag.startswith("W/") else "")
+
+
+def _checksums(answer: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
+    if answer.status != 200:
+        return ()  # of a range, perhaps
+    named = (("sha256", "x-amz-checksum-sha256"), ("md5", "Content-MD5"))
+    return tuple((name, answer.headers[header]) for name, header in named if header in answer.headers)
+
+
+async def _refusal(url: str, answer: aiohttp.ClientResponse, part: PartialFile) -> errors.DownloadError:
+    status = answer.status
+    body = await answer.content.read(_ERROR_BODY_BYTES)
+    if status == 416:
+        part.restart()
+        return TransientError("the store cannot continue the file", cause="wrong_range")
+    if status in _TRANSIENT or status > 504:
+        cause = "http_429" if status == 429 else "timeout" if status in (408, 504) else "http_5xx"
+        return TransientError(_said(status, body), cause=cause, retry_after_s=_retry_after(answer))
+    said = body.lower()
+    expires = expires_at(url)
+    if status in (400, 401, 403, 410) and (
+        b"expired" in said or (expires is not None and expires <= time.time())
+    ):
+        return errors.DownloadError(
+            f"the signed URL has expired ({status})",
+            hint="Sync the record again for a fresh URL, or set the bucket so that it comes from S3.",
+            cause="expired_url",
+        )
+    if status == 403 and b"signature" in said:
+        return errors.DownloadError("the store refuses the URL's signature (403)", cause="bad_signature")
+    cause = {401: "http_403", 410: "http_404"}.get(status, f"http_{status}")
+    return errors.DownloadError(_said(status, body), cause=cause)
+
+
+def _said(status: int, body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    match = re.search(r"<(?:Message|title)>([^<]{1,200})</", text, re.IGNORECASE)
+    return f"the store answered {status}" + (f": {' '.join(match[1].split())}" if match else "")
+
+
+def _retry_after(answer: aiohttp.ClientResponse) -> float | None:
+    value = answer.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    """An error without the URL that aiohttp may put into it."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        # asyncio writes the address into strerror, so the number's own text is the clearer one.
+        return f"{error.host}: {os.strerror(number) if number and number > 0 else 'name not found'}"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the content is shorter than promised"
+    return type(error).__name__

@@ -1,0 +1,157 @@
+"""File references inside JSON: maps of id to key, lists, objects, nested, or JSON inside a string."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from ingestion.files.references import Reference, extension, parse_reference
+
+DEEPEST: Final = 16
+"""Levels that are looked into; real maps have three."""
+MOST_ENTRIES: Final = 10_000
+
+_KEY_MEMBERS: Final = ("s3_key", "s3key", "key", "object_key", "storage_key", "s3_path", "path", "file_key")
+_URL_MEMBERS: Final = (
+    "url", "download_url", "signed_url", "file_url", "href", "original_url", "s3_url", "share_url",
+)  # fmt: skip
+_NAME_MEMBERS: Final = ("filename", "file_name", "name", "original_filename", "title")
+_SIZE_MEMBERS: Final = ("file_size", "size", "size_bytes", "content_length", "bytes")
+_TYPE_MEMBERS: Final = ("content_type", "mime_type", "mime", "file_type", "type")
+_ID_MEMBERS: Final = ("id", "attachment_id", "file_id", "uuid")
+_PREVIEWS: Final = frozenset({"thumbnail_url", "preview_url", "thumb_url", "viewer_url", "icon_url"})
+_ID_LIKE = re.compile(r"(?:[0-9]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{24,64})\Z")
+_KEY_LIKE = re.compile(r"/?[0-9]+/[0-9]+/.+|s3[an]?://.+|https?://.+", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One reference found in JSON, with what stood beside it."""
+
+    reference: Reference
+    entry_id: str = ""
+    filename: str = ""
+    size: int | None = None
+    content_type: str = ""
+
+
+def entries(value: Any) -> list[Entry]:
+    """Every file reference in a JSON value, typed or as text; nothing in it can make this raise."""
+    found: list[Entry] = []
+    for entry in _walk(value, "", trusted=True, depth=0):
+        found.append(entry)
+        if len(found) >= MOST_ENTRIES:
+            break
+    return found
+
+
+def whole_number(value: Any) -> int | None:
+    """A size in bytes from a number or its text; None for anything else, negatives included."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number >= 0 else None
+
+
+def _walk(value: Any, entry_id: str, *, trusted: bool, depth: int) -> Iterator[Entry]:
+    """`trusted`: the place says that a text here is a reference; elsewhere it must look like one."""
+    if depth > DEEPEST:
+        return
+    if isinstance(value, str):
+        yield from _from_text(value, entry_id, trusted=trusted, depth=depth)
+    elif isinstance(value, Mapping):
+        yield from _from_object(value, entry_id, depth)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _walk(item, "", trusted=True, depth=depth + 1)
+
+
+def _from_text(text: str, entry_id: str, *, trusted: bool, depth: int) -> Iterator[Entry]:
+    stripped = text.strip()
+    if stripped[:1] in ("{", "[", '"') and (parsed := _parse(stripped)) is not None:
+        yield from _walk(parsed, entry_id, trusted=trusted, depth=depth + 1)
+        return
+    if trusted and not entry_id and "/" not in stripped and not extension(stripped):
+        return
+    if not trusted and not _KEY_LIKE.match(stripped):
+        return
+    reference = parse_reference(stripped)
+    if reference is not None:
+        yield Entry(reference, entry_id)
+
+
+def _from_object(value: Mapping[Any, Any], entry_id: str, depth: int) -> Iterator[Entry]:
+    members = {str(name).lower(): member for name, member in value.items()}
+    own = _file_object(members, entry_id)
+    if own is not None:
+        yield own
+    described = own is not None
+    for name, member in value.items():
+        name = str(name)
+        if isinstance(member, Mapping | list | tuple):
+            yield from _walk(member, name if _ID_LIKE.match(name) else "", trusted=True, depth=depth + 1)
+        elif isinstance(member, str) and not described and name.lower() not in _PREVIEWS:
+            is_id = _ID_LIKE.match(name) is not None
+            yield from _walk(member, name if is_id else "", trusted=is_id, depth=depth + 1)
+
+
+def _file_object(members: Mapping[str, Any], entry_id: str) -> Entry | None:
+    """The file that an object as a whole describes: it has a member for a key or a URL."""
+    key = _reference(members, _KEY_MEMBERS)
+    url = _reference(members, _URL_MEMBERS)
+    if url is not None and not url.url:
+        url, key = None, key or url
+    if key is None and url is None:
+        return None
+    if key is not None and not key.key and url is None:
+        url, key = key, None
+    reference = Reference(
+        key=(key.key if key else "") or (url.key if url else ""),
+        url=(url.url if url else "") or (key.url if key else ""),
+        bucket=(key.bucket if key else "") or (url.bucket if url else ""),
+        filename=(key.filename if key else "") or (url.filename if url else ""),
+    )
+    own_id = next((members[n] for n in _ID_MEMBERS if isinstance(members.get(n), str | int)), entry_id)
+    return Entry(
+        reference,
+        str(own_id),
+        _text(members, _NAME_MEMBERS),
+        next((size for n in _SIZE_MEMBERS if (size := whole_number(members.get(n))) is not None), None),
+        _text(members, _TYPE_MEMBERS),
+    )
+
+
+def _reference(members: Mapping[str, Any], names: tuple[str, ...]) -> Reference | None:
+    for name in names:
+        value = members.get(name)
+        if isinstance(value, str) and (reference := parse_reference(value)) is not None:
+            return reference
+    return None
+
+
+def _text(members: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        value = members.get(name)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return ""
+
+
+def _parse(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # Lone surrogates and huge numbers: the standard library is more lenient.
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""Jobs: started in processes of their own, run, reported."""

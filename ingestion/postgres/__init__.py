@@ -1,0 +1,1 @@
+"""The source's side: addresses, sessions, types, errors and text of PostgreSQL."""

@@ -1,0 +1,1 @@
+"""From rows read to rows settled: partitions, reading, feeding, commits."""

@@ -1,0 +1,410 @@
+"""What becomes of rows: documents, Vespa's verdict on each, and one commit that says so.
+
+Every row ends in exactly one count. A row that cannot become a document, or that Vespa refuses, is a stored
+failure and never its batch's; nothing counts as indexed before Vespa has acknowledged it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from ingestion import errors
+from ingestion.events import BatchCommitted, Counts, Event, RecordFailed
+from ingestion.schema_discovery import Table
+from ingestion.state.in_flight import LeftInFlight
+from ingestion.state.types import (
+    BatchCommit,
+    CheckpointUpdate,
+    Failure,
+    FailureFilter,
+    LedgerEntry,
+    PartitionProgress,
+)
+from ingestion.sync.partitions import at_or_after
+from ingestion.sync.source_reader import ReadBatch, Row, SourceReader
+from ingestion.sync.sync_io import SyncIO
+from ingestion.transform.documents import Document, DocumentBuilder
+from ingestion.vespa.client import RECORD
+from ingestion.vespa.feeding import Operation, Outcome, Verdict
+
+_ROWS_BETWEEN_BREATHS = 64
+"""Rows transformed before other tasks get their turn: about ten milliseconds."""
+
+SYNC_KINDS = ("full", "incremental")
+_REFUSALS = {413: "vespa_413", 500: "vespa_500"}
+
+
+class Mode(Enum):
+    """Which rows a table's sync reads and which of them it feeds."""
+
+    FULL = "full"
+    """All rows, all fed."""
+    COMPARE = "compare"
+    """All rows; fed where their digest is not the ledger's."""
+    CHANGES = "changes"
+    """Row versions since the last horizon; fed where their digest is not the ledger's."""
+
+
+@dataclass(slots=True)
+class TableRun:
+    """One table in one job. `aside` are keys that several rows hold: they are settled after all others.
+
+    `rereads` says that a key may be met again in the same read, because the row moved meanwhile.
+    `first_seq` is a read number before which nothing of this job's was fed.
+    """
+
+    io: SyncIO
+    table: Table
+    builder: DocumentBuilder
+    reader: SourceReader
+    mode: Mode
+    key_unique: bool
+    rereads: bool
+    first_seq: int = 0
+    rows_before: int | None = None
+    """Rows of the table in the index after its last sync, None where that is not known."""
+    aside: set[str] = field(default_factory=set)
+    counts: Counts = field(default_factory=Counts)
+    left: LeftInFlight = field(default_factory=LeftInFlight)
+    """Operations that an earlier run began and never ended."""
+    doubts: set[str] = field(default_factory=set)
+    """Their keys as far as they are unsettled: what the ledger says of these may not be what the index holds."""
+    found_gone: set[str] = field(default_factory=set)
+    """Keys in doubt whose rows turned out to be gone."""
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+    @property
+    def hashed(self) -> bool:
+        """Whether rows are told apart by their content, the table having no key."""
+        return not self.table.key_columns
+
+    def stands(self, entry: LedgerEntry | None, document: Document) -> bool:
+        """Whether the index holds exactly this document, so far as is known for certain."""
+        return entry is not None and entry.digest == document.digest and document.key not in self.doubts
+
+    def has_null_key(self, row: Row) -> bool:
+        return not self.hashed and self.builder.key_of(row.values) is None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch turned into documents; `rows` stand beside `documents`."""
+
+    batch: ReadBatch
+    read_seq: int
+    documents: list[Document] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a commit will say, gathered."""
+
+    counts: Counts = field(default_factory=Counts)
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    row_hashes: dict[str, int] = field(default_factory=dict)
+    fed: list[Document] = field(default_factory=list)
+    flights: list[int] = field(default_factory=list)
+    in_doubt: list[str] = field(default_factory=list)
+
+    def count(self, **counts: int) -> None:
+        self.counts += Counts(**counts)
+
+    def fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.count(read=1, failed=1)
+
+
+async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
+    """Documents of a batch of the main read, rows that the end of the read settles left out."""
+    prepared = Prepared(batch, await run.io.sequence.next())
+    for number, row in enumerate(batch.rows, 1):
+        if number % _ROWS_BETWEEN_BREATHS == 0:
+            await asyncio.sleep(0)
+        if not run.key_unique and run.has_null_key(row):
+            continue
+        built = build(run, row)
+        if isinstance(built, Failure):
+            if built.key not in run.aside:
+                prepared.failures.append(built)
+        elif built.key not in run.aside:
+            prepared.documents.append(built)
+            prepared.rows.append(row)
+    return prepared
+
+
+def build(run: TableRun, row: Row, ordinal: int = 0) -> Document | Failure:
+    """The row's document, or why there is none."""
+    if row.unreadable and set(row.unreadable) & set(run.table.key_columns):
+        return _failure(run, "", row, "read", "unreadable_row", "PostgreSQL cannot give the row's key")
+    try:
+        return run.builder.build(row.values, ordinal=ordinal)
+    except errors.TransformError as error:
+        try:
+            key = run.builder.key_of(row.values) or ""
+        except errors.TransformError:
+            key = ""
+        return _failure(run, key, row, "transform", "transform_error", str(error))
+
+
+async def settle(run: TableRun, prepared: Prepared) -> None:
+    """Feed what a main read's batch holds and commit what became of it."""
+    hashes: dict[str, int] = {}
+    if run.hashed:
+        documents, hashes = await _numbered(run, prepared)
+    else:
+        documents = _without_copies(run, prepared)
+    result = Result(row_hashes=hashes)
+    entries = await run.io.state.lookup(run.name, [document.key for document in documents])
+    if run.rereads:
+        again = {key for key, entry in entries.items() if entry.epoch == run.io.epoch}
+        again |= await failed_in_job(run, [document.key for document in documents])
+        failed_again = await failed_in_job(run, [f.key for f in prepared.failures if f.key])
+        documents = [document for document in documents if document.key not in again]
+        prepared.failures = [f for f in prepared.failures if not f.key or f.key not in failed_again]
+    for failure in prepared.failures:
+        result.fail(failure)
+    fresh = []
+    for document in documents:
+        entry = entries.get(document.key)
+        if run.mode is not Mode.FULL and run.stands(entry, document):
+            result.seen.append(document.key)
+            result.count(read=1, skipped=1, size_bytes=document.size_bytes)
+        else:
+            fresh.append(document)
+    unreadable = {id(d): r.unreadable for d, r in zip(prepared.documents, prepared.rows, strict=True)}
+    await feed(run, fresh, prepared.read_seq, entries, result, unreadable)
+    batch = prepared.batch
+    last = documents[-1].key if documents else None
+    await commit(run, result, batch, last_key=last)
+
+
+async def feed(
+    run: TableRun,
+    documents: Sequence[Document],
+    read_seq: int,
+    entries: Mapping[str, LedgerEntry],
+    result: Result,
+    unreadable: Mapping[int, tuple[str, ...]] | None = None,
+) -> None:
+    """Put documents and note in `result` what became of each; at most one document of a key."""
+    now_ms = int(run.io.clock() * 1000)
+    operations = [
+        Operation("put", RECORD, document.record.doc_id, read_seq, {**document.fields, "ingested_at": now_ms})
+        for document in documents
+    ]
+    outcomes = await send(run, result, [document.key for document in documents], operations)
+    for document, outcome in zip(documents, outcomes, strict=True):
+        if outcome.verdict is Verdict.REFUSED:
+            result.fail(refusal(run, document.key, outcome))
+            continue
+        if outcome.verdict is Verdict.SUPERSEDED:
+            if document.key in entries:
+                result.seen.append(document.key)
+            result.count(read=1, skipped=1, size_bytes=document.size_bytes)
+            continue
+        warnings = [
+            _warning(run, document.key, warning.column, warning.cause, warning.message, "transform")
+            for warning in document.warnings
+        ]
+        for column in (unreadable or {}).get(id(document), ()):
+            message = f"PostgreSQL cannot give the value of {column}; the rest of the row is indexed"
+            warnings.append(_warning(run, document.key, column, "unreadable_cell", message, "read"))
+        result.ledger.append(
+            LedgerEntry(document.key, document.digest, read_seq, document.bucket, run.io.epoch)
+        )
+        result.failures += warnings
+        result.fed.append(document)
+        result.count(read=1, indexed=1, warned=1 if warnings else 0, size_bytes=document.size_bytes)
+
+
+async def send(
+    run: TableRun, result: Result, keys: Sequence[str], operations: Sequence[Operation]
+) -> list[Outcome]:
+    """What Vespa says of operations on these keys, noted before they are sent.
+
+    A process killed between Vespa's acknowledgement and our commit leaves documents that no ledger knows, or
+    takes away such that it does: whoever goes on must look at these keys, even if their rows are gone by then.
+    """
+    if not operations:
+        return []
+    result.flights.append(await run.io.state.begin_feed(run.name, keys))
+    outcomes = await run.io.feeder.feed(operations)
+    for key, outcome in zip(keys, outcomes, strict=True):
+        if outcome.verdict is Verdict.ACCEPTED:
+            run.doubts.discard(key)
+        elif outcome.verdict is Verdict.REFUSED and outcome.status == 500:
+            # Refused after several tries of which one may have taken effect.
+            result.in_doubt.append(key)
+    return outcomes
+
+
+async def commit(
+    run: TableRun, result: Result, batch: ReadBatch | None = None, *, last_key: str | None = None
+) -> None:
+    """Hand the files of a result on, store it with the position behind it, and publish."""
+    events: list[Event] = [
+        RecordFailed(
+            job_id=run.io.job.id, table=run.name, key=failure.key, stage=failure.stage, cause=failure.cause,
+            message=failure.message,
+        )
+        for failure in result.failures
+        if failure.kind == "record"
+    ]  # fmt: skip
+    if result.counts != Counts():
+        name = batch.partition.name if batch is not None else ""
+        events.append(
+            BatchCommitted(job_id=run.io.job.id, table=run.name, counts=result.counts, partition=name)
+        )
+    progress = None
+    if batch is not None and (batch.position is not None or batch.done):
+        progress = PartitionProgress(
+            ordinal=batch.partition.ordinal, position=batch.position, done=batch.done
+        )
+    if run.io.files is not None and run.table.file_reference_columns and result.fed:
+        # Before the commit: a crash in between feeds these records again, so no file is forgotten. Records
+        # without files are passed too: they may have had some.
+        await run.io.files.settle(run.name, result.fed)
+    await run.io.commit(
+        BatchCommit(
+            job_id=run.io.job.id,
+            table=run.name,
+            counts=result.counts,
+            ledger=result.ledger,
+            seen=result.seen,
+            removed=result.removed,
+            failures=result.failures,
+            row_hashes=result.row_hashes,
+            flights=result.flights,
+            in_doubt=result.in_doubt,
+            partition=progress,
+            # A retry or a repair is no sync: the table stands where its last sync left it.
+            checkpoint=CheckpointUpdate(status="running", last_record_id=last_key)
+            if run.io.job.kind in SYNC_KINDS
+            else None,
+            events=events,
+        )
+    )
+    run.counts += result.counts
+
+
+async def failed_in_job(run: TableRun, keys: Collection[str]) -> set[str]:
+    """Those of `keys` that have a record failure of this job."""
+    if not run.counts.failed or not keys:
+        return set()
+    return {failure.key for failure in await standing(run, keys, "record") if failure.job_id == run.io.job.id}
+
+
+async def standing(run: TableRun, keys: Collection[str], kind: str) -> list[Failure]:
+    """What stands against these keys, dismissed or not."""
+    return await run.io.state.failures_of_keys(run.name, keys, kind)
+
+
+def failures_of(
+    run: TableRun,
+    *,
+    keys: Collection[str] | None = None,
+    causes: Iterable[str] | None = None,
+    kind: str = "record",
+    job_id: str | None = None,
+    statuses: tuple[str, ...] = ("open", "dismissed"),
+) -> AsyncIterator[Failure]:
+    """The table's standing failures."""
+    return run.io.state.failures(
+        FailureFilter(
+            kinds=(kind,),
+            tables=(glob_of(run.name),),
+            causes=tuple(causes) if causes is not None else None,
+            statuses=statuses,
+            job_id=job_id,
+            keys=tuple(keys) if keys is not None else None,
+        )
+    )
+
+
+def null_key(run: TableRun, row: Row) -> Failure:
+    """The failure of a row without a key; its place in the table tells it from others."""
+    message = f"the key {', '.join(run.table.key_columns)} is NULL"
+    return _failure(run, "", row, "read", "null_key", message)
+
+
+def duplicate_key(run: TableRun, key: str, row: Row, copies: int) -> Failure:
+    """The failure of one of several differing rows with one key."""
+    message = f"{copies} differing rows hold the key {key}"
+    return replace(_failure(run, key, row, "read", "duplicate_key", message), locator=row.locator)
+
+
+def identical_copy(run: TableRun, key: str, row: Row) -> Failure:
+    """The note on a copy that is left out because an identical one is indexed."""
+    message = f"an identical row with the key {key} is indexed"
+    return _warning(run, key, row.locator, "identical_copy", message, "read")
+
+
+def refusal(run: TableRun, key: str, outcome: Outcome) -> Failure:
+    """The failure of a document that Vespa will never take as it is."""
+    return Failure(
+        table=run.name, key=key, stage="index", cause=_REFUSALS.get(outcome.status, "vespa_refused"),
+        message=outcome.message or f"HTTP {outcome.status}",
+    )  # fmt: skip
+
+
+def glob_of(name: str) -> str:
+    """A shell glob that matches exactly this name."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _failure(run: TableRun, key: str, row: Row, stage: str, cause: str, message: str) -> Failure:
+    return Failure(
+        table=run.name, key=key, stage=stage, cause=cause, message=message,
+        locator="" if key else row.locator,
+    )  # fmt: skip
+
+
+def _warning(run: TableRun, key: str, locator: str, cause: str, message: str, stage: str) -> Failure:
+    return Failure(
+        table=run.name, key=key, stage=stage, cause=cause, message=message, kind="warning", locator=locator
+    )
+
+
+def _without_copies(run: TableRun, prepared: Prepared) -> list[Document]:
+    """One document per key: of copies that appeared after the read began, one that was there before.
+
+    The others have a row version at or after the horizon, so the end of the read meets them again.
+    """
+    if run.key_unique:
+        return list(prepared.documents)
+    horizon = prepared.batch.partition.horizon
+    chosen: dict[str, tuple[bool, Document]] = {}
+    for document, row in zip(prepared.documents, prepared.rows, strict=True):
+        late = at_or_after(row.version, horizon)
+        known = chosen.get(document.key)
+        if known is None or late < known[0]:
+            chosen[document.key] = (late, document)
+    return [document for _, document in chosen.values()]
+
+
+async def _numbered(run: TableRun, prepared: Prepared) -> tuple[list[Document], dict[str, int]]:
+    """Documents of a table without a key, identical rows numbered on from those committed before."""
+    hashes = [document.key for document in prepared.documents]
+    before = await run.io.state.row_hash_counts(run.io.job.id, run.name, list(dict.fromkeys(hashes)))
+    copies: dict[str, int] = {}
+    numbered: list[Document] = []
+    for position, (document, row) in enumerate(zip(prepared.documents, prepared.rows, strict=True)):
+        ordinal = before.get(document.key, 0) + copies.get(document.key, 0)
+        copies[document.key] = copies.get(document.key, 0) + 1
+        if ordinal:
+            built = build(run, row, ordinal)
+            assert isinstance(built, Document)
+            prepared.documents[position] = document = built
+        numbered.append(document)
+    return numbered, copies

@@ -1,0 +1,95 @@
+"""What a table's sync works with: source, index, state, and how it tells what it did."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ingestion.db_connection import DatabaseConnection
+from ingestion.events import Event, Publish
+from ingestion.state.store import StateStore
+from ingestion.state.types import BatchCommit, Job
+from ingestion.sync.job_control import JobControl
+from ingestion.sync.partitions import BLOCKS_PER_PARTITION
+from ingestion.vespa.feeding import Feeder
+
+if TYPE_CHECKING:
+    from ingestion.transform.documents import Document
+
+_SEQUENCE_BLOCK = 64
+
+
+class FileSink(Protocol):
+    """Where the files go that records refer to; a stage beside the records with workers of its own."""
+
+    async def settle(self, table: str, documents: Sequence[Document]) -> None:
+        """Take the files of records that Vespa holds now; may wait while too many are under way.
+
+        Their records are committed only afterwards, so after a crash the same files may be given again. What
+        becomes of them is the sink's to store and to publish. Raises only what must stop the job.
+        """
+
+    async def forget(self, table: str, keys: Sequence[str]) -> None:
+        """The records of these keys are about to leave the index: end what their files' documents say of them."""
+
+    async def drain(self) -> None:
+        """Wait until all files taken so far are settled."""
+
+
+class ReadSequence:
+    """Numbers that grow with every batch read, above all that the state gave out and the index holds."""
+
+    def __init__(self, state: StateStore, floor: int = 0) -> None:
+        self._state, self._floor = state, floor
+        self._next = self._end = 0
+
+    async def next(self) -> int:
+        """The next number; a block of them is reserved durably at a time."""
+        if self._next >= self._end:
+            self._next = await self._state.reserve_read_seq(self._floor, _SEQUENCE_BLOCK)
+            self._end = self._next + _SEQUENCE_BLOCK
+        number = self._next
+        self._next += 1
+        return number
+
+
+@dataclass(slots=True)
+class SyncIO:
+    """The services of one job; `delete_share` and `delete_floor` are the brake on deletes."""
+
+    db: DatabaseConnection
+    state: StateStore
+    feeder: Feeder
+    sequence: ReadSequence
+    job: Job
+    publish: Publish
+    control: JobControl
+    log: logging.Logger
+    files: FileSink | None = None
+    batch_size: int = 1000
+    blocks_per_partition: int = BLOCKS_PER_PARTITION
+    version_num: int = 0
+    source: str = ""
+    """System identifier and timeline of the server, empty where we may not ask."""
+    delete_share: float = 0.2
+    delete_floor: int = 10
+    allow_mass_delete: bool = False
+    clock: Callable[[], float] = field(default=time.time)
+
+    @property
+    def epoch(self) -> int:
+        """What the ledger notes for rows that this job met."""
+        return self.job.ordinal
+
+    async def commit(self, batch: BatchCommit) -> None:
+        """Store a batch; whoever listens hears of it only then."""
+        for event in await self.state.commit_batch(batch):
+            self.publish(event)
+
+    async def tell(self, *events: Event) -> None:
+        """Store facts that belong to no batch, then publish them."""
+        for event in await self.state.append_events(self.job.id, events):
+            self.publish(event)

@@ -1,0 +1,98 @@
+"""What a table's plan reads, in order: its partitions, and at the end what they could not settle.
+
+Runs ahead of the feeding, in a task of its own; each part that needs one snapshot holds it only meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ingestion.sync import key_lookup, settlement
+from ingestion.sync.partitions import Kind, Partition
+from ingestion.sync.settlement import Mode, Prepared, TableRun
+from ingestion.sync.source_queries import Query
+from ingestion.sync.source_reader import Purpose, ReadBatch
+from ingestion.sync.table_plan import TablePlan
+
+Item = Prepared | ReadBatch
+"""Rows of the main read, made into documents, or rows that are settled apart."""
+
+
+async def items(run: TableRun, plan: TablePlan) -> AsyncGenerator[Item, None]:
+    """Everything that the plan's open partitions hold, from their positions on."""
+    for step in plan.steps:
+        if step.done:
+            continue
+        if step.partition.kind is Kind.SETTLE:
+            source = _settle(run, plan, step.partition)
+        elif step.partition.kind is Kind.STREAM:
+            source = _stream(run, step.partition)
+        elif step.partition.kind is Kind.PAGES:
+            source = _main(run, run.reader.pages(step.partition, step.position))
+        else:
+            source = _main(run, run.reader.blocks(step.partition, step.position, plan.since))
+        async with aclosing(source) as made:
+            async for item in made:
+                yield item
+
+
+async def _main(run: TableRun, batches: AsyncGenerator[ReadBatch, None]) -> AsyncGenerator[Item, None]:
+    async with aclosing(batches) as source:
+        async for batch in source:
+            yield await settlement.prepare(run, batch)
+
+
+async def _stream(run: TableRun, partition: Partition) -> AsyncGenerator[Item, None]:
+    async with run.io.db.transaction():
+        if not run.key_unique and not run.hashed:
+            run.aside = await key_lookup.duplicated_keys(run.reader, run.builder)
+        async with aclosing(run.reader.stream(partition)) as batches:
+            async for batch in batches:
+                if not batch.done:
+                    yield await settlement.prepare(run, batch)
+        if not run.key_unique and not run.hashed:
+            async with aclosing(_apart(run, partition)) as batches:
+                async for batch in batches:
+                    yield batch
+    yield await settlement.prepare(run, ReadBatch(partition, (), done=True))
+
+
+async def _settle(run: TableRun, plan: TablePlan, partition: Partition) -> AsyncGenerator[Item, None]:
+    """One snapshot for all of it, so that each row is in exactly one of these reads."""
+    async with run.io.db.transaction():
+        shared: set[str] = set()
+        if not run.key_unique:
+            shared = await key_lookup.duplicated_keys(run.reader, run.builder)
+            async with aclosing(_apart(run, partition)) as batches:
+                async for batch in batches:
+                    yield batch
+            alone = plan.aside - shared
+            if alone:
+                async with aclosing(key_lookup.find_rows(run.reader, run.builder, alone)) as found:
+                    async for rows in found:
+                        yield ReadBatch(partition, rows, purpose=Purpose.SINGLES)
+        if plan.mode is not Mode.CHANGES:
+            settled = shared | plan.aside
+            async with aclosing(run.reader.rows(run.reader.queries.changed(partition.horizon))) as found:
+                async for rows in found:
+                    moved = [row for row in rows if run.builder.key_of(row.values) not in settled]
+                    yield ReadBatch(partition, moved, purpose=Purpose.SINGLES)
+    yield await settlement.prepare(run, ReadBatch(partition, (), done=True))
+
+
+async def _apart(run: TableRun, partition: Partition) -> AsyncGenerator[ReadBatch, None]:
+    """Rows without a key, then rows that share theirs."""
+    for query, purpose in _apart_queries(run):
+        async with aclosing(run.reader.rows(query)) as found:
+            number = 0
+            async for rows in found:
+                numbered = run.reader.numbered(rows, number)
+                number += len(rows)
+                yield ReadBatch(partition, numbered, purpose=purpose)
+        yield ReadBatch(partition, (), done=True, purpose=purpose)
+
+
+def _apart_queries(run: TableRun) -> tuple[tuple[Query, Purpose], ...]:
+    queries = run.reader.queries
+    return (queries.null_keys(), Purpose.NULL_KEYS), (queries.duplicates(), Purpose.DUPLICATES)

@@ -1,0 +1,1 @@
+"""One row becomes one document: pure, no I/O."""

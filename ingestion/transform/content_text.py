@@ -1,0 +1,193 @@
+"""The readable text of a record: what people search for, without ids, addresses, keys and markup."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from ingestion.postgres.sql import base_type, is_array
+from ingestion.redaction import redact_text
+from ingestion.schema_discovery import Column, Table
+from ingestion.transform.json_text import string_leaves
+from ingestion.transform.sensitivity import MASKED, snake
+from ingestion.values import clean
+
+MAX_CHARS = 1_000_000
+"""Vespa indexes no more of a field."""
+
+_TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name", "citext", "xml"})
+_JSON_TYPES = frozenset({"json", "jsonb"})
+_OTHER_TYPES = frozenset(
+    {
+        "bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "money", "uuid", "date", "time",
+        "timetz", "timestamp", "timestamptz", "interval", "bytea", "inet", "cidr", "macaddr", "macaddr8", "bit",
+        "varbit", "tsvector", "tsquery", "point", "line", "lseg", "box", "path", "polygon", "circle", "char",
+        "xid", "xid8", "tid", "cid", "pg_lsn", "geometry", "geography", "vector",
+    }
+)  # fmt: skip
+_NUMBER_TYPES = frozenset({"int2", "int4", "int8", "numeric"})
+_NUMBERED = re.compile(r"(?:^|_)(?:number|no|num|code|position|revision)$")
+_EXCLUDED = re.compile(
+    r"(?:^|_)(?:id|ids|uuid|guid|url|urls|uri|href|link|key|keys|token|hash|checksum|digest|etag|signature|sig"
+    r"|path|mime|mime_type|content_type|password|secret|opaque|cursor|md5|sha1|sha256)$"
+)
+_FIRST = re.compile(r"^(?:.*_)?(?:number|title|subject|name|full_name|code)$")
+_SHORT = 80
+"""Characters of a string whose readable form is remembered."""
+_DEEPEST = 400
+_JSON_STARTS = frozenset({'{"', "[{", '["'})
+_ADDRESS = re.compile(r"(?:https?|s3|ftp|file|data|mailto):\S*$", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
+_DROPPED_ELEMENTS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_TAG = re.compile(r"<(?:/?[a-zA-Z]|!|\?)[^<>]*(?:>|\Z)")
+_SPACES = re.compile(r"[ \t\xa0]+")
+_BLANK_LINES = re.compile(r"\s*\n\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column that adds to the readable text; `read` gives its part from the canonical text, "" for none."""
+
+    name: str
+    read: Callable[[str], str]
+
+
+def text_columns(table: Table, masked: Iterable[str] = ()) -> tuple[TextColumn, ...]:
+    """The columns of a table that hold readable text: numbers, titles and names first, then in order."""
+    left_out = set(masked) | {f.column_name for f in table.file_reference_columns}
+    chosen = [
+        TextColumn(column.name, read)
+        for column in table.columns
+        if column.name not in left_out and (read := _reader(column)) is not None
+    ]
+    return tuple(sorted(chosen, key=lambda c: _FIRST.match(snake(c.name)) is None))
+
+
+def join(parts: Iterable[str]) -> str:
+    """The parts as lines, cut at the length that is indexed."""
+    text = "\n".join(parts)
+    return text if len(text) <= MAX_CHARS else text[:MAX_CHARS]
+
+
+def readable(text: str) -> str:
+    """Text without markup, entities and surplus blanks; "" for an address, an id or a masked value.
+
+    Of text that is JSON, as it may be inside other JSON, only its own readable strings.
+    """
+    if text[:2] in _JSON_STARTS:
+        return readable_json(text)
+    if "<" in text or "&" in text:
+        text = _without_markup(text)
+    if ":" in text and _ADDRESS.match(text.strip()):
+        return ""
+    if text == MASKED or (len(text) == 36 and text[8] == "-" and _UUID.match(text)):
+        return ""
+    if "  " in text or "\n" in text or "\t" in text or "\r" in text:
+        text = _BLANK_LINES.sub("\n", _SPACES.sub(" ", text))
+    return text.strip()
+
+
+def readable_json(text: str) -> str:
+    """The readable strings inside a JSON document, one a line, each once."""
+    if text in ("{}", "[]", "null", '""') or '"' not in text:
+        return ""
+    seen: dict[str, None] = {}
+    try:
+        _gather("", [orjson.loads(text)], seen, 0)
+    except (orjson.JSONDecodeError, RecursionError):
+        # Too deep for the parser, cut at the cell's limit, or json that orjson is stricter about.
+        seen.clear()
+        for key, leaf in string_leaves(text):
+            if leaf and not _EXCLUDED_KEYS[key] and (part := _part(leaf)):
+                seen[part] = None
+    return "\n".join(seen)
+
+
+def _reader(column: Column) -> Callable[[str], str] | None:
+    kind, name = base_type(column), snake(column.name)
+    if _EXCLUDED.search(name):
+        return None
+    if kind in _JSON_TYPES:
+        return readable_json
+    if is_array(kind):
+        return None if kind[1:] in _OTHER_TYPES else readable_json
+    if kind in _NUMBER_TYPES:
+        return str if _NUMBERED.search(name) else None
+    if kind in _OTHER_TYPES or kind.endswith("range"):
+        return None
+    return readable
+
+
+def _gather(key: str, item: dict[str, Any] | list[Any], seen: dict[str, None], depth: int) -> None:
+    """The readable strings of a parsed document, in its order; `key` is the nearest one above."""
+    if depth > _DEEPEST:
+        raise RecursionError
+    if type(item) is dict:
+        for name, member in item.items():
+            kind = type(member)
+            if kind is str:
+                if member and not _EXCLUDED_KEYS[name]:
+                    part = _short_part(member) if len(member) <= _SHORT else _part(member)
+                    if part:
+                        seen[part] = None
+            elif kind is dict or kind is list:
+                _gather(name, member, seen, depth + 1)
+        return
+    for member in item:
+        if type(member) is str:
+            if member and not _EXCLUDED_KEYS[key] and (part := _part(member)):
+                seen[part] = None
+        elif type(member) is dict or type(member) is list:
+            _gather(key, member, seen, depth + 1)
+
+
+def _part(leaf: str) -> str:
+    """What a string inside JSON adds, "" for nothing."""
+    # An escape in the JSON may stand for a character that must not reach the index.
+    part = readable(leaf if leaf.isprintable() else clean(leaf)[0])
+    return "" if _is_key_like(part) else part
+
+
+# States, types and names stand in row after row.
+_short_part = lru_cache(maxsize=4096)(_part)
+
+
+class _ExcludedKeys(dict[str, bool]):
+    """Key → whether what stands under it is no readable text; answers are remembered."""
+
+    def __missing__(self, key: str) -> bool:
+        answer = _EXCLUDED.search(snake(key)) is not None
+        if len(self) < 16384:
+            self[key] = answer
+        return answer
+
+
+_EXCLUDED_KEYS = _ExcludedKeys()
+
+
+def _is_key_like(text: str) -> bool:
+    """Whether a leaf is an object key such as `1/2/photos/3/a.jpg`: several slashes, starting with digits."""
+    return text.count("/") >= 3 and text.lstrip("/")[:1].isdigit()
+
+
+def _without_markup(text: str) -> str:
+    if "<" in text:
+        text = (
+            _COMMENT.sub(" ", _DROPPED_ELEMENTS.sub(" ", text))
+            if "<s" in text.lower() or "<!--" in text
+            else text
+        )
+        text = _TAG.sub(" ", text)
+    if "&" in text:
+        text, _ = clean(html.unescape(text))
+        if "=" in text:
+            # An address written with entities shows its signature only now.
+            text = redact_text(text)
+    return text

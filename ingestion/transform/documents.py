@@ -1,0 +1,465 @@
+"""One row becomes one document: compiled once per table, pure, no I/O.
+
+The order of steps is a promise: secrets are masked before anything else sees a value, so that neither
+digest, content text nor any index field can hold one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from ingestion import errors, values
+from ingestion.postgres.sql import base_type, is_array
+from ingestion.record_ingester import IngestedRecord
+from ingestion.redaction import redact_text, redact_url
+from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
+from ingestion.transform import content_text, digest, document_ids, json_text
+from ingestion.transform.sensitivity import MASKED, NO_MASKS, MaskPolicy, snake
+
+if TYPE_CHECKING:
+    from ingestion.file_detector import DetectedFile
+
+METADATA_LIMIT = 256
+"""Characters of a value that still goes to the searchable map; longer ones go to `metadata_long`."""
+
+# Types whose text holds neither refused code points nor secrets and cannot grow long.
+_PLAIN_TYPES = frozenset(
+    {
+        "bool", "int2", "int4", "int8", "oid", "float4", "float8", "uuid", "date", "time", "timetz", "interval",
+        "timestamp", "timestamptz", "inet", "cidr", "macaddr", "macaddr8", "xid", "xid8", "cid", "tid", "pg_lsn",
+        "money", "int4range", "int8range", "tsrange", "tstzrange", "daterange", "point", "box", "circle", "line",
+        "lseg",
+    }
+)  # fmt: skip
+_TIME_TYPES = frozenset({"timestamp", "timestamptz", "date"})
+_SHORT, _MOST_UNCHANGED = 64, 256
+"""Characters of a value, and values of a column, that are known to need no change."""
+_MAX_RELATION_IDS = 1000
+"""Ids taken from one array or JSON list of references."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellWarning:
+    """A cell that is not indexed as it stands; `cause` is one of the slugs of `ingestion.failures`."""
+
+    column: str
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A row ready to be fed.
+
+    `fields` are Vespa's, without `read_seq` and `ingested_at`, which belong to the feeding. `files` hold
+    full URLs, signature included: they are for fetching, never for storing. `size_bytes` counts the metadata.
+    """
+
+    record: IngestedRecord
+    key: str
+    fields: dict[str, Any]
+    digest: int
+    bucket: int
+    warnings: tuple[CellWarning, ...]
+    files: tuple[DetectedFile, ...]
+    size_bytes: int
+
+
+class Detector(Protocol):
+    """Finds the files that a record points at: `ingestion.file_detector.FileDetector`."""
+
+    def detect_in_record(self, table: str, row: Mapping[str, Any]) -> list[DetectedFile]: ...
+
+
+Cell = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A compiled relationship: where the id stands and when it counts."""
+
+    column: str
+    relation: str
+    target_table: str
+    is_list: bool
+    type_column: str | None
+    type_value: str | None
+
+
+class DocumentBuilder:
+    """Turns rows of one table into documents. One builder per task: it keeps its warnings between calls."""
+
+    def __init__(
+        self,
+        schema_map: SchemaMap,
+        table: Table,
+        *,
+        masks: MaskPolicy = NO_MASKS,
+        source_timezone: str = "UTC",
+        file_detector: Detector | None = None,
+    ) -> None:
+        self.table = table
+        self._name = table.name
+        self._zone = values.zone_of(source_timezone)
+        self._warnings: list[CellWarning] = []
+        self._names = tuple(column.name for column in table.columns)
+        self._types = tuple(base_type(column) for column in table.columns)
+        self._masked = frozenset(
+            c.name for c in table.columns if masks.masks(table.name, c.name, c.sensitivity)
+        )
+        self._cells = tuple(self._cell(column, masks) for column in table.columns)
+        self._plan = tuple(zip(self._names, self._cells, strict=True))
+        positions = {name: position for position, name in enumerate(self._names)}
+        try:
+            self._key = tuple(positions[name] for name in table.key_columns)
+        except KeyError as missing:
+            raise errors.SchemaError(
+                f"{table.name} has no column {missing.args[0]!r}, which is its key",
+                hint="Run `procore-ingest discover` again.",
+            ) from None
+        self._key_plain = len(self._key) == 1 and self._is_plain_key(self._key[0])
+        self._key_cells = tuple(self._key_cell(position) for position in self._key)
+        self._text = content_text.text_columns(table, self._masked)
+        self._references = tuple(
+            _reference(relation, table)
+            for relation in schema_map.relations_from(table.name)
+            if relation.source_column in positions and relation.source_column not in self._masked
+        )
+        self._times = tuple(
+            (field, field)
+            for field in ("created_at", "updated_at")
+            if field in positions and self._types[positions[field]] in _TIME_TYPES
+        )
+        self._project = self._project_column(positions)
+        self._detector = file_detector if table.file_reference_columns else None
+        self._detected = tuple(
+            (name, position) for name, position in positions.items() if name not in self._masked
+        )
+
+    # -- public --------------------------------------------------------------------------------------------
+
+    def build(self, row: Sequence[str | None], *, ordinal: int = 0) -> Document:
+        """The document of a row given as server text, in the order of `table.columns`.
+
+        `ordinal` tells identical rows of a table without a key apart. Raises TransformError for a NULL key
+        and for a row of another shape.
+        """
+        if len(row) != len(self._plan):
+            raise errors.TransformError(
+                f"{self._name}: a row has {len(row)} values where the table has {len(self._plan)} columns",
+                hint="The table changed: run `procore-ingest discover` again.",
+            )
+        warnings: list[CellWarning] = []
+        self._warnings = warnings
+        metadata: dict[str, str] = {}
+        for (name, cell), value in zip(self._plan, row, strict=True):
+            if value is not None:
+                metadata[name] = value if cell is None else cell(value)
+        key = self._row_key(row, metadata, ordinal)
+        if key is None:
+            raise errors.TransformError(
+                f"{self._name}: the key {', '.join(self.table.key_columns)} is NULL",
+                hint="Give the row a key in the source.",
+            )
+        relationships = self._relationships(metadata)
+        data = digest.content(metadata, relationships)
+        files = self._files(row)
+        return self._document(key, metadata, relationships, files, data, tuple(warnings))
+
+    def build_row(self, row: Mapping[str, Any], *, ordinal: int = 0) -> Document:
+        """The document of a row as `execute` gives it, typed or text; absent columns count as NULL."""
+        return self.build(self.texts(row), ordinal=ordinal)
+
+    def texts(self, row: Mapping[str, Any]) -> list[str | None]:
+        """The row's values as text, in the order of `table.columns`; nothing is masked yet."""
+        get = row.get
+        return [values.to_text(get(name), kind) for name, kind in zip(self._names, self._types, strict=True)]
+
+    def key_of(self, row: Sequence[str | None]) -> str | None:
+        """The key's part of the document id, from server text; None for a NULL key.
+
+        Where the table has no key it is the SHA-256 of the row as it is indexed.
+        """
+        if self._key:
+            return self._row_key(row, {}, 0)
+        kept, self._warnings = self._warnings, []
+        metadata = {
+            name: value if cell is None else cell(value)
+            for (name, cell), value in zip(self._plan, row, strict=True)
+            if value is not None
+        }
+        self._warnings = kept
+        return self._row_key(row, metadata, 0)
+
+    def key_from(self, key_values: Sequence[str | None]) -> str | None:
+        """Likewise from the key columns' texts alone, in the order of `table.key_columns`."""
+        parts = []
+        for value, cell in zip(key_values, self._key_cells, strict=True):
+            if value is None:
+                return None
+            parts.append(value if cell is None else cell(value))
+        return document_ids.user_part(parts, self._name)
+
+    def masked_row(self, row: Sequence[str | None]) -> dict[str, str | None]:
+        """Column → text fit to be shown or stored: masked, redacted, cleaned; NULL stays None."""
+        self._warnings = []
+        return {
+            name: value if value is None or cell is None else cell(value)
+            for (name, cell), value in zip(self._plan, row, strict=True)
+        }
+
+    # -- compiling -----------------------------------------------------------------------------------------
+
+    def _cell(self, column: Column, masks: MaskPolicy) -> Cell | None:
+        """What a value of the column needs to become its canonical, safe text; None for nothing."""
+        if column.name in self._masked:
+            return lambda _: MASKED
+        kind = base_type(column)
+        if kind in _PLAIN_TYPES:
+            return values.processor(kind)
+        if kind == "numeric":
+            return None
+        rule = masks.key_rule(self._name, column.name)
+        all_keys = masks.watches_all_keys(self._name, column.name)
+        always_json = kind in values.JSON_TYPES or (is_array(kind) and kind[1:] in values.JSON_TYPES)
+        name, settled = column.name, values.SAFE_CHARS
+        unchanged: set[str] = set()
+
+        def cell(text: str) -> str:
+            if text in unchanged:
+                return text
+            given = text
+            if len(text) > settled:
+                text = self._cut(name, text)
+            if always_json or text[:1] in ("{", "["):
+                text = json_text.mask_members(text, rule, all_keys=all_keys)
+            text = redact_text(text)
+            # Last, because masking JSON inside a string spells its escapes out.
+            if not text.isprintable():
+                text = self._clean(name, text)
+            if text is given and len(text) <= _SHORT and len(unchanged) < _MOST_UNCHANGED:
+                # States, types and names stand in row after row.
+                unchanged.add(text)
+            return text
+
+        return cell
+
+    def _key_cell(self, position: int) -> Cell | None:
+        column = self.table.columns[position]
+        if column.name in self._masked:
+            return _hidden_key
+        kind = self._types[position]
+        if kind in _PLAIN_TYPES or kind == "numeric":
+            return values.processor(kind)
+        # Escaping copes with any code point; only signatures must not reach an id.
+        return redact_text
+
+    def _is_plain_key(self, position: int) -> bool:
+        return self._key_cell(position) is None
+
+    def _project_column(self, positions: Mapping[str, int]) -> str | None:
+        own = self.table.relname == "projects" and self.table.key_columns in ([], ["id"])
+        for name in ("id",) if own else ("project_id",):
+            if name in positions and name not in self._masked:
+                return name
+        return None
+
+    # -- one row -------------------------------------------------------------------------------------------
+
+    def _row_key(self, row: Sequence[str | None], metadata: Mapping[str, str], ordinal: int) -> str | None:
+        if self._key_plain:
+            value = row[self._key[0]]
+            return None if value is None else document_ids.user_part((value,), self._name)
+        if self._key:
+            return self.key_from([row[position] for position in self._key])
+        hashed = hashlib.sha256(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return f"{hashed}-{ordinal}" if ordinal else hashed
+
+    def _relationships(self, metadata: Mapping[str, str]) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = []
+        for reference in self._references:
+            value = metadata.get(reference.column)
+            if value is None or value == "":
+                continue
+            if reference.type_column and metadata.get(reference.type_column) != reference.type_value:
+                continue
+            for target in _ids(value) if reference.is_list else (value,):
+                found.append(
+                    {
+                        "relation": reference.relation,
+                        "target_table": reference.target_table,
+                        "target_id": document_ids.user_part((target,), reference.target_table),
+                        "source_column": reference.column,
+                    }
+                )
+        return found
+
+    def _files(self, row: Sequence[str | None]) -> tuple[DetectedFile, ...]:
+        if self._detector is None:
+            return ()
+        cells = {name: row[position] for name, position in self._detected}
+        return tuple(self._detector.detect_in_record(self._name, cells))
+
+    def _document(
+        self,
+        key: str,
+        metadata: dict[str, str],
+        relationships: list[dict[str, str]],
+        files: tuple[DetectedFile, ...],
+        data: bytes,
+        warnings: tuple[CellWarning, ...],
+    ) -> Document:
+        doc_id = document_ids.doc_id(self._name, key)
+        row_digest, bucket = digest.of(data), document_ids.key_bucket(key)
+        content = self._content(metadata, files)
+        references = [_file_reference(file) for file in files]
+        fields: dict[str, Any] = {
+            "doc_id": doc_id,
+            "source_table": self._name,
+            "source_id": key,
+            "metadata": metadata,
+            "relationships": relationships,
+            "file_references": references,
+            "content_text": content,
+            "row_digest": row_digest,
+            "key_bucket": bucket,
+        }
+        long = {name: value for name, value in metadata.items() if len(value) > METADATA_LIMIT}
+        if long:
+            fields["metadata"] = {name: value for name, value in metadata.items() if name not in long}
+            fields["metadata_long"] = long
+        project = _project_id(metadata.get(self._project)) if self._project is not None else None
+        if project is not None:
+            fields["project_id"] = project
+        moments = {"created_at": 0, "updated_at": 0}
+        for field, column in self._times:
+            ms = values.epoch_ms(metadata.get(column), self._zone)
+            if ms is not None:
+                fields[field] = moments[field] = ms
+        record = IngestedRecord(
+            doc_id=doc_id,
+            source_table=self._name,
+            source_id=key,
+            project_id=project,
+            metadata=metadata,
+            relationships=relationships,
+            file_references=references,
+            content_text=content,
+            created_at=moments["created_at"],
+            updated_at=moments["updated_at"],
+            ingested_at=0,
+        )
+        return Document(record, key, fields, row_digest, bucket, warnings, files, len(data))
+
+    def _content(self, metadata: Mapping[str, str], files: tuple[DetectedFile, ...]) -> str:
+        parts = []
+        for column in self._text:
+            value = metadata.get(column.name)
+            if value:
+                part = column.read(value)
+                if part:
+                    parts.append(part)
+        for file in files:
+            if file.filename:
+                name = values.clean(file.filename)[0]
+                if name not in parts:
+                    parts.append(name)
+        return content_text.join(parts)
+
+    # -- cells that are not indexed as they stand ----------------------------------------------------------
+
+    def _cut(self, column: str, text: str) -> str:
+        text, was_cut = values.cut(text)
+        if was_cut:
+            self._warn(column, "cell_cut", f"{column} is longer than 1 MiB and was cut there")
+        return text
+
+    def _clean(self, column: str, text: str) -> str:
+        cleaned, changed = values.clean(text)
+        if changed:
+            if any("\udc80" <= char <= "\udcff" for char in text):
+                self._warn(
+                    column, "undecodable_cell", f"{column} holds bytes that are no text; replaced by U+FFFD"
+                )
+            else:
+                self._warn(
+                    column,
+                    "replaced_code_points",
+                    f"{column} holds characters that Vespa refuses; now U+FFFD",
+                )
+        return cleaned
+
+    def _warn(self, column: str, cause: str, message: str) -> None:
+        self._warnings.append(CellWarning(column, cause, message))
+
+
+def relation_name(column: str) -> str:
+    """The role that a reference's column name gives: `created_by_id` → `created_by`, `projectId` → `project`."""
+    role = snake(column)
+    for suffix in ("_ids", "_id", "_uuid"):
+        if role.endswith(suffix) and len(role) > len(suffix):
+            return role[: -len(suffix)]
+    return role
+
+
+def _reference(relation: ImplicitRelationship, table: Table) -> _Reference:
+    column = table.column(relation.source_column)
+    kind = base_type(column)
+    return _Reference(
+        column=relation.source_column,
+        relation=relation.relation or relation_name(relation.source_column),
+        target_table=relation.target_table,
+        is_list=is_array(kind) or kind in values.JSON_TYPES,
+        type_column=relation.type_column,
+        type_value=relation.type_value,
+    )
+
+
+def _ids(text: str) -> list[str]:
+    """The ids in a JSON list of numbers, strings, or objects with an `id`; each once, in order."""
+    try:
+        items = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return []
+    found: dict[str, None] = {}
+    for item in items if isinstance(items, list) else [items]:
+        value = item.get("id") if isinstance(item, dict) else item
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            found[str(value)] = None
+        if len(found) >= _MAX_RELATION_IDS:
+            break
+    return list(found)
+
+
+def _project_id(text: str | None) -> int | None:
+    if not text or not text.isascii() or not text.lstrip("-").isdigit() or len(text) > 20:
+        return None
+    number = int(text)
+    return number if -values.MAX_INT64 <= number <= values.MAX_INT64 else None
+
+
+def _hidden_key(value: str) -> str:
+    """A masked column can still be the key: its hash tells rows apart without telling the value."""
+    return "masked-" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+_FILE_MEMBERS = ("s3_key", "filename", "file_type", "source_column")
+_file_members = attrgetter(*_FILE_MEMBERS)
+
+
+def _file_reference(file: DetectedFile) -> dict[str, str]:
+    members = {"file_id": file.file_id} if file.file_id else {}
+    for name, value in zip(_FILE_MEMBERS, _file_members(file), strict=True):
+        if value:
+            members[name] = redact_text(values.clean(value)[0])
+    if file.url:
+        url = redact_url(file.url)
+        cleaned, changed = values.clean(url)
+        members["url"] = redact_text(cleaned) if changed else url
+    return members

@@ -1,0 +1,1 @@
+"""Source against index, and the mending of what failed."""
