@@ -189,17 +189,19 @@ def _has_process(note: Path) -> bool:
 
 
 def _own(folder: Path, account: Account) -> None:
-    try:
+    """Make a folder that is the account's alone.
+
+    One that is still ours is handed over too: another start made it a moment ago, or was killed before it did.
+    """
+    with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid:
-            raise errors.SettingsError(
-                f"{folder} belongs to another user", hint="Remove it, or name another folder."
-            ) from None
-        return
-    if account.switch:
-        os.chown(folder, account.uid, account.gid)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (account.uid, os.geteuid()):
+        raise errors.SettingsError(
+            f"{folder} belongs to another user", hint="Remove it, or name another folder."
+        )
+    if found.st_uid != account.uid:
+        os.chown(folder, account.uid, account.gid, follow_symlinks=False)
 
 
 def _open_to_all(tree: Path) -> bool:

@@ -85,6 +85,13 @@ def test_starts_at_the_same_time_share_one_server_and_a_foreign_pid_is_not_belie
     assert EmbeddedPostgres.start(data_dir).psql("SELECT 1") == "1"
 
 
+def test_a_folder_left_before_it_was_handed_over_is_handed_over(data_dir: Path) -> None:
+    server = EmbeddedPostgres.start(data_dir)
+    server.stop()
+    os.chown(server.socket_dir, os.geteuid(), os.getegid())
+    assert EmbeddedPostgres.start(data_dir).psql("SELECT 1") == "1"
+
+
 def test_a_long_data_folder_gets_a_short_private_socket_folder(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
