@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +16,12 @@ import pytest
 from command_world import TYPES, CommandLine
 from conftest import PASSWORD, SEED, SmallSample
 
+from app.application import IngestApp
+from ingestion import settings
 from ingestion.sandbox import file_store, sample
 from ingestion.schema_discovery import SchemaMap
+from ingestion.service import IngestService
+from tests.tui.driving import Driver, drive
 
 COUNTS = {"read", "indexed", "failed", "skipped", "warned"}
 JOB_KEYS = {"job_id", "status", "kind", "seconds", "tables", "totals", "files"}
@@ -30,6 +36,7 @@ CHECKPOINT_KEYS = {
     "table_name", "last_sync_timestamp", "last_record_id", "records_processed", "records_failed",
     "sync_status", "error_message", "updated_at",
 }  # fmt: skip
+SIGNATURE = re.compile(r"[?&]sig=([^&\"\\\s<>]+)")
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -243,6 +250,59 @@ def test_doctor_finds_all_in_order(world: World) -> None:
     )
 
 
+async def test_no_screen_shows_a_secret(world: World) -> None:
+    rows = await asyncio.to_thread(command_world.all_text, world.url)
+    secrets = {*sample.planted_secrets(SEED), sample.SECRET_PREFIX, *SIGNATURE.findall(rows)}
+    service = IngestService(settings.load(environment=world.run.environment, folder=world.run.folder))
+    async with drive(IngestApp(service, screen="schema"), service, (240, 60)) as driver:
+        seen = [shown async for shown in _walk(driver)]
+    await service.aclose()
+    assert any("api_credentials" in text for text in seen)
+    assert any("REDACTED" in text for text in seen)
+    assert any("[masked]" in text for text in seen)
+    for text in seen:
+        assert not [secret for secret in secrets if secret in text]
+        assert not _signatures(text)
+
+
+async def _walk(driver: Driver) -> AsyncIterator[str]:
+    """What is painted: samples and previews of rows with secrets, failures of files, hits."""
+    await driver.schema_loaded()
+    for table in ("api_credentials", "photos", "webhook_hooks"):
+        driver.app.open_table(table)
+        for _ in range(4):
+            await driver.press("right_square_bracket")
+            await driver.settle()
+            yield driver.text()
+        await driver.press("v")
+        await driver.settle()
+        yield driver.text()
+        await driver.press("escape")
+    await driver.press("7")
+    await driver.settle()
+    for keys in (("down", "enter"), ("tab", "enter")):
+        await driver.press(*keys)
+        await driver.settle()
+        yield driver.text()
+    await driver.press("8", *"token", "enter")
+    await driver.settle()
+    yield driver.text()
+
+
+def test_no_picture_shows_a_secret() -> None:
+    pictures = sorted((command_world.ROOT / "screenshots").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        text = html.unescape(picture.read_text(encoding="utf-8"))
+        assert sample.SECRET_PREFIX not in text, picture.name
+        assert not _signatures(text), picture.name
+
+
+def _signatures(text: str) -> list[str]:
+    """Those that a screen shows, be it only their beginning."""
+    return [found for found in SIGNATURE.findall(text) if not "REDACTED".startswith(found.rstrip("…."))]
+
+
 def test_no_secret_reaches_any_output(world: World, explained: SchemaMap) -> None:
     run, exports = world.run, world.run.folder / "exports"
     exports.mkdir(exist_ok=True)
@@ -264,7 +324,7 @@ def test_no_secret_reaches_any_output(world: World, explained: SchemaMap) -> Non
     run("doctor")
     run("discover", DATABASE_URL="", PROCORE_DATABASE_URL=f"postgresql://u:{PASSWORD}@127.0.0.1:1/x")
     rows = command_world.all_text(world.url)
-    signatures = set(re.findall(r"[?&]sig=([^&\"\\\s<>]+)", rows))
+    signatures = set(SIGNATURE.findall(rows))
     assert len(signatures) > 50
     secrets = {*sample.planted_secrets(SEED), sample.SECRET_PREFIX, PASSWORD, *signatures}
     assert any(secret in rows for secret in sample.planted_secrets(SEED))
