@@ -216,9 +216,13 @@ class IngestService:
 
     async def estimate(self, plan: Plan) -> Estimate:
         """What the plan would cost; raises errors.SchemaError for a glob that matches nothing."""
+        from ingestion.transform import masks
+
         state = await self._connections.state()
         rate = await state.get_meta("rows_per_s")
-        return estimating.estimate(await self._known_schema(), plan, float(rate) if rate else None)
+        schema = await self._known_schema()
+        masks.check(masks.union(masks.of_settings(self._connections), masks.of_plan(plan)), schema)
+        return estimating.estimate(schema, plan, float(rate) if rate else None)
 
     async def run_job(
         self, request: JobRequest, *, publish: Publish | None = None, stop: asyncio.Event | None = None

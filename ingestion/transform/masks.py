@@ -37,7 +37,7 @@ async def of_job(connections: Connections, schema: SchemaMap, request: JobReques
     from ingestion.reports import JobKind
 
     own = union(of_settings(connections), of_plan(request.plan))
-    _check(own, schema)
+    check(own, schema)
     kept = await _remembered(connections)
     renewed = request.kind is JobKind.FULL and request.resume is None and _takes_all(request.plan)
     policy = own if renewed else union(kept, own)
@@ -91,7 +91,8 @@ def _takes_all(plan: Plan) -> bool:
     return "*" in plan.include and not plan.exclude
 
 
-def _check(policy: MaskPolicy, schema: SchemaMap) -> None:
+def check(policy: MaskPolicy, schema: SchemaMap) -> None:
+    """Raises errors.SchemaError for a glob that matches no column."""
     if not schema.tables:
         return
     names = [f"{table.name}.{column.name}" for table in schema.tables for column in table.columns]

@@ -203,6 +203,7 @@ def test_words_that_name_nothing_are_refused_with_the_nearest(bare: Bare, guarde
         (("verify", "--tables", "Items"), ("Items", "items")),
         (("sync", "--once", "--tables", "x"), ("'x'",)),
         (("ingest", "--full", "--mask", "items.nme"), ("items.nme", "items.name")),
+        (("ingest", "--full", "--dry-run", "--mask", "items.nme"), ("items.nme", "items.name")),
         (("discover", "--include-sample"), ("--include-sample", "--include-samples")),
         (("ingst", "--full"), ("ingst", "ingest")),
         (("ingest", "--full", "--batch-size", "many"), ("--batch-size", "'many'")),
