@@ -16,7 +16,6 @@ from ingestion import errors, plan
 from ingestion.checkpoint import CheckpointStore
 from ingestion.db_connection import DatabaseConnection
 from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Publish, TableTotal
-from ingestion.postgres.server_info import ServerInfo
 from ingestion.schema_discovery import SchemaMap
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job, JobTable, SourceIdentity
@@ -309,7 +308,7 @@ class SyncManager:
             batch_size=config.batch_size,
             blocks_per_partition=self._blocks_per_partition,
             version_num=info.version_num,
-            source=_source(info),
+            source=info.source,
             delete_share=self._delete_share,
             delete_floor=self._delete_floor,
             allow_mass_delete=config.allow_mass_delete,
@@ -398,10 +397,6 @@ def _rarely_collected() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*usual)
-
-
-def _source(info: ServerInfo) -> str:
-    return f"{info.system_identifier}/{info.timeline or 0}" if info.system_identifier else ""
 
 
 def _iso(moment: datetime) -> str:

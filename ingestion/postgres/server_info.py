@@ -29,11 +29,19 @@ class ServerInfo:
     encrypted: bool | None = None
     now_s: float = 0.0
     """The server's clock, epoch seconds."""
+    database_oid: int = 0
+    """A copy of a database on the same server has the same tables under the same numbers, but another one here."""
 
     @property
     def source(self) -> str:
-        """Which server answers on which timeline; empty where we may not ask."""
-        return f"{self.system_identifier}/{self.timeline or 0}" if self.system_identifier else ""
+        """Which server answers, on which timeline, with which database; for `another_source`."""
+        return f"{self.system_identifier or ''}/{self.timeline or ''}/{self.database_oid or ''}"
+
+
+def another_source(before: str, now: str) -> bool:
+    """Whether two `ServerInfo.source` are certainly not of one history; parts that either lacks decide nothing."""
+    parts = zip(before.split("/"), now.split("/"), strict=False)
+    return any(a != b for a, b in parts if a.strip("0") and b.strip("0"))
 
 
 async def read(db: DatabaseConnection) -> ServerInfo:
@@ -46,6 +54,7 @@ async def read(db: DatabaseConnection) -> ServerInfo:
         " pg_snapshot_xmin(pg_current_snapshot())::text AS snapshot_xmin,"
         " pg_snapshot_xmax(pg_current_snapshot())::text AS snapshot_xmax,"
         " extract(epoch FROM clock_timestamp())::float8 AS now_s,"
+        " (SELECT oid::int8 FROM pg_database WHERE datname = current_database()) AS database_oid,"
         " (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS encrypted,"
         " has_function_privilege('pg_control_system()', 'execute') AS may_identify,"
         " has_function_privilege('pg_control_checkpoint()', 'execute') AS may_timeline"

@@ -8,7 +8,7 @@ it and is read again by the last partition, `settle`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,6 +53,8 @@ class Partition:
     filenode: int = 0
     first_block: int = 0
     end_block: int = 0
+    whole: bool = False
+    """Where only changes are read: all rows of this range nevertheless, for the last sync did not know it."""
 
     @property
     def name(self) -> str:
@@ -86,9 +88,17 @@ class Horizon:
 
 
 def plan_blocks(
-    table: str, storages: Sequence[Storage], horizon: Horizon, *, size: int = BLOCKS_PER_PARTITION
+    table: str,
+    storages: Sequence[Storage],
+    horizon: Horizon,
+    *,
+    size: int = BLOCKS_PER_PARTITION,
+    known: Collection[int] | None = None,
 ) -> list[Partition]:
-    """Block ranges that cover each relation once, and the `settle` that must come last."""
+    """Block ranges that cover each relation once, and the `settle` that must come last.
+
+    Relations whose oid is not among the `known` ones are to be read whole, whatever the mode.
+    """
     ranges = (
         (storage, first, min(first + size, storage.blocks))
         for storage in storages
@@ -98,7 +108,7 @@ def plan_blocks(
         Partition(
             table=table, ordinal=ordinal, kind=Kind.BLOCKS, horizon=horizon.xid, read_at=horizon.read_at,
             schema=storage.schema, relname=storage.relname, filenode=storage.filenode,
-            first_block=first, end_block=end,
+            first_block=first, end_block=end, whole=known is not None and storage.oid not in known,
         )
         for ordinal, (storage, first, end) in enumerate(ranges)
     ]  # fmt: skip

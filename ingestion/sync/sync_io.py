@@ -73,7 +73,7 @@ class SyncIO:
     blocks_per_partition: int = BLOCKS_PER_PARTITION
     version_num: int = 0
     source: str = ""
-    """System identifier and timeline of the server, empty where we may not ask."""
+    """Which server and database these are, `ServerInfo.source`; empty where nobody asked."""
     delete_share: float = 0.2
     delete_floor: int = 10
     allow_mass_delete: bool = False

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from ingestion.db_connection import DatabaseConnection
+from ingestion.postgres import server_info
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.state.types import Partition as StoredPartition
 from ingestion.state.types import TableState
@@ -28,11 +29,16 @@ _OF_PARTITION = ("table", "ordinal", "kind")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Which rows a sync has to look at, and why not fewer; `since` is a horizon in mode CHANGES."""
+    """Which rows a sync has to look at, and why not fewer; `since` is a horizon in mode CHANGES.
+
+    `leaves` are the oids of the relations that the last sync knew: a partition that was attached since brings
+    rows with old versions, perhaps under keys that another one held, and is read whole.
+    """
 
     mode: Mode
     since: int | None = None
     reason: str = ""
+    leaves: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class TablePlan:
     """`aside` are the keys that several rows held when the read began, `source` the server it is of.
 
     `mark` is the table's fingerprint when the read began: what was fed first was made of those columns.
+    `leaves` are the oids of the relations that held the table's rows then.
     """
 
     mode: Mode
@@ -58,6 +65,7 @@ class TablePlan:
     steps: tuple[Step, ...]
     source: str = ""
     mark: str = ""
+    leaves: frozenset[int] = frozenset()
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -92,7 +100,7 @@ class TablePlan:
                 **{name: value for name, value in members.items() if name not in _OF_PARTITION}, **common
             }  # fmt: skip
             if step is self.steps[-1]:
-                bounds["aside"] = sorted(self.aside)
+                bounds |= {"aside": sorted(self.aside), "leaves": sorted(self.leaves)}
             stored.append(
                 StoredPartition(
                     table=step.partition.table,
@@ -116,20 +124,29 @@ class TablePlan:
         last = stored[-1].bounds
         return cls(
             Mode(last["mode"]), last["since"], last["first_seq"], frozenset(last["aside"]), tuple(steps),
-            last["source"], last.get("mark", ""),
+            last["source"], last.get("mark", ""), frozenset(last.get("leaves", ())),
         )  # fmt: skip
 
 
 async def where_to_start(
-    db: DatabaseConnection, table: Table, known: TableState | None, synced: bool, mark: str, source: str
+    db: DatabaseConnection,
+    table: Table,
+    known: TableState | None,
+    synced: bool,
+    mark: str,
+    source: str,
+    zone: str,
 ) -> Start:
     """What an incremental sync has to read.
 
     `synced` says whether an earlier one reached its end, `mark` is the table's fingerprint now, `source` tells
-    the server and its timeline, empty where we may not ask.
+    the server, its timeline and the database, `zone` is the setting `source_timezone`.
     """
     if not synced:
-        return Start(Mode.FULL, reason="first sync")
+        return Start(Mode.FULL)
+    if known is not None and (why := _made_otherwise(known, zone)):
+        # Digests are of what the rows say: they would call documents equal that are to become others.
+        return Start(Mode.FULL, reason=why)
     layout = await source_reader.layout(db, table)
     if not table.key_columns:
         return Start(Mode.COMPARE, reason="the table has no key")
@@ -138,15 +155,33 @@ async def where_to_start(
     if known is None or known.horizon is None:
         return Start(Mode.COMPARE, reason="no horizon is stored")
     before = str(known.detail.get("source", ""))
-    if source and before and source != before:
-        return Start(Mode.COMPARE, reason="another server, or another timeline of it, answers than last time")
+    if server_info.another_source(before, source):
+        return Start(Mode.COMPARE, reason="another server, timeline or database answers than last time")
     if known.detail.get("fingerprint") != mark:
         return Start(Mode.COMPARE, reason="columns, references or masks have changed")
     if known.oid != layout.oid:
         return Start(Mode.COMPARE, reason="the table was made anew")
     now = await source_reader.horizon(db)
     why = partitions.out_of_reach(known.horizon, now.next_xid)
-    return Start(Mode.COMPARE, reason=why) if why else Start(Mode.CHANGES, known.horizon)
+    if why:
+        return Start(Mode.COMPARE, reason=why)
+    return Start(Mode.CHANGES, known.horizon, leaves=_known_leaves(known))
+
+
+def _made_otherwise(known: TableState, zone: str) -> str:
+    """Why equal rows would become other documents today than at the last sync; empty if they would not."""
+    if known.transform_version not in (None, TRANSFORM_VERSION):
+        return (
+            f"this version makes documents otherwise (transform version {TRANSFORM_VERSION}, "
+            f"the index was filled by {known.transform_version})"
+        )
+    before = str(known.detail.get("zone", zone))
+    return f"source_timezone was {before} and is now {zone}" if before != zone else ""
+
+
+def _known_leaves(known: TableState) -> frozenset[int]:
+    """Relations that the last sync knew; a state of before they were noted knows the table's own alone."""
+    return frozenset(known.detail.get("leaves") or ([known.oid] if known.oid else ()))
 
 
 async def make(run: TableRun, start: Start, *, by_blocks: bool = False) -> TablePlan:
@@ -167,7 +202,9 @@ async def make(run: TableRun, start: Start, *, by_blocks: bool = False) -> Table
         parts = partitions.plan_stream(table.name, horizon)
     elif start.mode is Mode.CHANGES:
         storages = reader.layout.storages
-        parts = partitions.plan_blocks(table.name, storages, horizon, size=_BLOCKS_OF_CHANGES)
+        parts = partitions.plan_blocks(
+            table.name, storages, horizon, size=_BLOCKS_OF_CHANGES, known=start.leaves
+        )
     elif not by_blocks and await _has_pages(run):
         parts = partitions.plan_pages(table.name, horizon, settle=not run.key_unique)
     else:
@@ -175,7 +212,8 @@ async def make(run: TableRun, start: Start, *, by_blocks: bool = False) -> Table
             table.name, reader.layout.storages, horizon, size=run.io.blocks_per_partition
         )
     steps = tuple(Step(part, None, False) for part in parts)
-    return TablePlan(start.mode, start.since, first_seq, aside, steps, run.io.source)
+    leaves = frozenset(storage.oid for storage in reader.layout.storages)
+    return TablePlan(start.mode, start.since, first_seq, aside, steps, run.io.source, leaves=leaves)
 
 
 async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
@@ -183,7 +221,10 @@ async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
 
     Its partitions are numbered on from the old ones.
     """
-    fresh = await make(run, Start(plan.mode, plan.since), by_blocks=True)
+    layout = await source_reader.layout(run.io.db, run.table)
+    whole = {(s.partition.schema, s.partition.relname) for s in plan.steps if s.partition.whole}
+    known = {s.oid for s in layout.storages if (s.schema, s.relname) not in whole}
+    fresh = await make(run, Start(plan.mode, plan.since, leaves=known & plan.leaves), by_blocks=True)
     after = plan.steps[-1].partition.ordinal + 1
     steps = tuple(
         Step(
@@ -199,7 +240,12 @@ async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
         for step in fresh.steps
     )
     return replace(
-        fresh, first_seq=plan.first_seq, aside=fresh.aside | plan.aside, steps=steps, mark=plan.mark
+        fresh,
+        first_seq=plan.first_seq,
+        aside=fresh.aside | plan.aside,
+        steps=steps,
+        mark=plan.mark,
+        leaves=plan.leaves,
     )
 
 

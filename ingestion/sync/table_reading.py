@@ -31,7 +31,8 @@ async def items(run: TableRun, plan: TablePlan) -> AsyncGenerator[Item, None]:
         elif step.partition.kind is Kind.PAGES:
             source = _main(run, run.reader.pages(step.partition, step.position))
         else:
-            source = _main(run, run.reader.blocks(step.partition, step.position, plan.since))
+            since = None if step.partition.whole else plan.since
+            source = _main(run, run.reader.blocks(step.partition, step.position, since))
         async with aclosing(source) as made:
             async for item in made:
                 yield item

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ingestion import errors
 from ingestion.events import Counts, Event, Noted, TableFinished, TableStarted
-from ingestion.postgres import db_errors
+from ingestion.postgres import db_errors, server_info
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.state.types import BatchCommit, CheckpointUpdate, TableState
 from ingestion.sync import deletes, partitions, reconciliation, settlement, source_reader, table_plan
@@ -153,10 +153,11 @@ class TableSync:
         if not self._full:
             synced = await self.io.state.last_success(self.name) is not None
             start = await table_plan.where_to_start(
-                self.io.db, run.table, known, synced, mark, self.io.source
+                self.io.db, run.table, known, synced, mark, self.io.source, self.transform.source_timezone
             )
-            if start.reason and start.mode is Mode.COMPARE:
-                await self._note(f"comparing every row: {start.reason}")
+            if start.reason:
+                what = "comparing every row" if start.mode is Mode.COMPARE else "feeding every row again"
+                await self._note(f"{what}: {start.reason}")
         if known is None or known.key_columns is None:
             # Before the first document: whatever discovery finds later, a resumed read names documents alike.
             await self.io.state.set_table_state(
@@ -177,9 +178,9 @@ class TableSync:
             run.counts = Counts()
             fresh = await table_plan.make(run, Start(plan.mode, plan.since))
             return await self._begin_anew(run, fresh, mark)
-        if self.io.source and plan.source and self.io.source != plan.source:
+        if server_info.another_source(plan.source, self.io.source):
             raise errors.SchemaError(
-                f"{self.name}: another server, or another timeline of it, answers than when the job began",
+                f"{self.name}: another server, timeline or database answers than when the job began",
                 hint="Start a new sync: a full one, or an incremental, which will compare every row.",
             )
         if plan.mark and plan.mark != mark and not self._announced:
@@ -302,6 +303,8 @@ class TableSync:
                         **(known.detail if known else {}),
                         # Of its first documents: where it has changed since, the next sync must compare.
                         "fingerprint": plan.mark or mark, "source": self.io.source, "rows": rows,
+                        # Of its beginning: what was attached since has not been read.
+                        "leaves": sorted(plan.leaves), "zone": self.transform.source_timezone,
                     },
                 ),
                 table_status=status,

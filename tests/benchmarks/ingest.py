@@ -1,4 +1,4 @@
-"""One full ingest as a job runs it, in a process of its own; prints what it did as a line of JSON.
+"""One ingest as a job runs it, in a process of its own; prints what it did as a line of JSON.
 
 python -m tests.benchmarks.ingest --database-url URL --vespa-url URL --schema FILE --state DIR
 """
@@ -61,7 +61,8 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
         detector=detector, publish=publish, file_sink=stage if args.files else None,
     )  # fmt: skip
     started, cpu = time.perf_counter(), _cpu_s()
-    result = await manager.run_full_sync(SyncConfig(tables=args.tables or None))
+    sync = manager.run_incremental_sync if args.incremental else manager.run_full_sync
+    result = await sync(SyncConfig(tables=args.tables or None))
     seconds, cpu_s = time.perf_counter() - started, _cpu_s() - cpu
     for one in stages:
         await one.aclose()
@@ -91,6 +92,7 @@ def main() -> None:
     options.add_argument("--state", required=True)
     options.add_argument("--files", action="store_true")
     options.add_argument("--profile", action="store_true", help="print the costliest functions")
+    options.add_argument("--incremental", action="store_true", help="what has changed since the last run")
     options.add_argument("--tables", nargs="*")
     args = options.parse_args()
     profile = cProfile.Profile()

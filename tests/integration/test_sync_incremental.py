@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from sync_world import World, counts, world
 
+from ingestion.events import Noted
+from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
+from ingestion.sync import table_plan
 from ingestion.sync_manager import SyncConfig
 
 
@@ -165,3 +169,74 @@ async def test_a_checkpoint_says_since_when_nothing_is_missing(synced: World) ->
     assert row["status"] == "completed"
     assert row["last_sync_timestamp"] >= before.isoformat()[:19]
     assert row["records_indexed"] == 101
+
+
+async def test_a_partition_swapped_in_with_old_row_versions_is_not_missed(here: World) -> None:
+    """A staging table that was loaded before the last sync takes a partition's place: no row version tells."""
+    await here.sql(
+        "CREATE TABLE p (id bigint, region int, v text) PARTITION BY LIST (region)",
+        "CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1)",
+        "CREATE TABLE p_2 PARTITION OF p FOR VALUES IN (2)",
+        "INSERT INTO p SELECT i, 1 + i % 2, 'old' FROM generate_series(1, 40) i",
+        "CREATE TABLE staged (LIKE p)",
+        "INSERT INTO staged SELECT id, region, 'swapped' FROM p WHERE region = 1 AND id <> 2",
+    )
+    only = SyncConfig(tables=["p"])
+    await here.full(only)
+    await here.sql("INSERT INTO p VALUES (41, 2, 'new')")
+    await here.incremental(only)
+    await here.incremental(only)
+    await here.sql(
+        "ALTER TABLE p DETACH PARTITION p_1", "ALTER TABLE p ATTACH PARTITION staged FOR VALUES IN (1)"
+    )
+    await here.discover()
+    assert counts(await here.incremental(only), "p") == (19, 19, 0, 0)
+    found = await here.column("p", "v")
+    assert {key for key, v in found.items() if v == "swapped"} == {str(i) for i in range(4, 41, 2)}
+    assert "2" not in found
+    assert counts(await here.incremental(only), "p")[1] == 0
+
+
+async def test_a_copy_of_the_database_under_its_name_means_comparing_every_row(
+    synced: World, postgres: EmbeddedPostgres, vespa_url: str, tmp_path: Path
+) -> None:
+    """A clone has the same tables under the same numbers with the same transaction ids; only its own oid differs."""
+    name = urlsplit(synced.url).path[1:]
+    await synced.db.close()
+    await synced.writer.close()
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    try:
+        await admin.execute(f'CREATE DATABASE "{name}_copy" TEMPLATE "{name}"')
+        async with world(synced.url, vespa_url, synced.namespace, tmp_path) as here:
+            await here.sql("UPDATE t SET v = 'only in the one that goes' WHERE id < 4")
+            assert counts(await here.incremental(), "t")[1] == 3
+            # Quiet until the copy's transaction ids are beyond what was synced.
+            assert counts(await here.incremental(), "t")[1] == 0
+        await admin.execute(f'ALTER DATABASE "{name}" RENAME TO "{name}_gone"')
+        await admin.execute(f'ALTER DATABASE "{name}_copy" RENAME TO "{name}"')
+        async with world(synced.url, vespa_url, synced.namespace, tmp_path) as here:
+            assert counts(await here.incremental(), "t") == (100, 3, 0, 97)
+            assert set((await here.column("t", "v")).values()) == {"v"}
+            assert [e.message for e in here.events if isinstance(e, Noted)] == [
+                "comparing every row: another server, timeline or database answers than last time"
+            ]
+    finally:
+        for left in (f"{name}_copy", f"{name}_gone"):
+            await admin.execute(f'DROP DATABASE IF EXISTS "{left}" WITH (FORCE)')
+        await admin.close()
+
+
+async def test_a_changed_transform_version_is_said_and_every_row_is_fed_again(
+    synced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_plan, "TRANSFORM_VERSION", 2)
+    assert counts(await synced.incremental(), "t") == (100, 100, 0, 0)
+    (said,) = [event.message for event in synced.events if isinstance(event, Noted)]
+    assert said.startswith("feeding every row again: this version makes documents otherwise")
+    assert counts(await synced.incremental(), "t")[1] == 0
+
+
+async def test_another_source_timezone_moves_every_document(synced: World) -> None:
+    assert counts(await synced.incremental(source_timezone="Asia/Tokyo"), "t") == (100, 100, 0, 0)
+    (moved,) = {fields["updated_at"] for fields in (await synced.documents("t")).values()}
+    assert moved == 1704067200_000 - 9 * 3600_000
