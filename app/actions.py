@@ -103,6 +103,9 @@ ACTIONS: tuple[Action, ...] = (
     _A("app.context_help", ("question_mark", "f1"), "Help", "The keys of this screen.", 1),
     _A("app.palette", ("ctrl+p", "colon"), "Palette", "Find any action, screen or table by name.", 90),
     _A("app.next_theme", ("ctrl+t",), "Theme", "Change between the dark and the light theme."),
+    _A("app.guide_next", ("greater_than_sign",), "Next step", "Go on to the next step of the guide.", 89),
+    _A("app.guide_back", ("less_than_sign",), "Step back", "Go back to the step before."),
+    _A("app.guide", ("ctrl+g",), "Guide", "Show the guide's steps, or leave their lines to the screen."),
     _A("app.snapshot", ("f12",), "Snapshot", "Save this screen as an SVG picture."),
     _A("app.quit_asked", ("q", "ctrl+q"), "Quit", "Leave; a running job goes on unless you stop it.", 91),
     # -- connect
@@ -248,7 +251,8 @@ def bindings(scope: str) -> list[Binding]:
 
 _KEY_NAMES = {
     "question_mark": "?", "colon": ":", "slash": "/", "plus": "+", "minus": "-", "left_square_bracket": "[",
-    "right_square_bracket": "]", "backspace": "bksp", "escape": "esc", "space": "space", "enter": "enter",
+    "right_square_bracket": "]", "greater_than_sign": ">", "less_than_sign": "<",
+    "backspace": "bksp", "escape": "esc", "space": "space", "enter": "enter",
 }  # fmt: skip
 
 

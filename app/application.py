@@ -24,8 +24,8 @@ from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from app import actions, formatting, themes
-from app.bridge import Bridge, explain
+from app import actions, formatting, guide, themes
+from app.bridge import Bridge, explain, guide_facts
 from app.messages import (
     Coalesced,
     ConnectionMoved,
@@ -294,6 +294,49 @@ class IngestApp(App[int]):
             if hasattr(screen, "theme_moved"):
                 screen.theme_moved()
         self.refresh(repaint=True)
+
+    # -- the guide -------------------------------------------------------------------------------------------------
+
+    @property
+    def guide_shown(self) -> bool:
+        return self.ui_state.switch("guide", True)
+
+    def do_guide(self) -> None:
+        self.ui_state.set("guide", not self.guide_shown)
+        for screen in self.screen_stack:
+            screen.set_class(not self.guide_shown, "-unguided")
+
+    def do_guide_next(self) -> None:
+        """The next step's screen or dialog, from wherever the user is."""
+        scope = getattr(self.screen, "scope", "")
+        place = guide.standing(guide_facts(self.bridge))
+        if place.next is None:
+            self.notify("Every step is done: 7 mends what failed, 8 searches.", markup=False)
+            return
+        step = guide.after_here(place, scope)
+        if step is not place.next:
+            self.bridge.steps_taken.add(place.next.name)
+        if step.name == "run" and self.bridge.job_active:
+            self.go("run")
+        elif step.name == "verify":
+            self._guide_to_verify()
+        elif step.scope == scope and step.action == f"app.go_{scope}":
+            self.notify(guide.says(step, guide_facts(self.bridge)), markup=False)
+        else:
+            self.perform_anywhere(step.action)
+
+    def _guide_to_verify(self) -> None:
+        # The way is a line: verification stands above the job that it verifies, whatever screen this was.
+        if getattr(self.screen, "scope", "") != "verify":
+            self.perform_anywhere("run.verify")
+
+    def do_guide_back(self) -> None:
+        scopes = [scope for scope in guide.SCOPES if scope != "verify"]
+        scope = getattr(self.screen, "scope", "")
+        if scope == "verify":
+            self.screen.perform("verify.close")  # type: ignore[attr-defined]
+        elif scope in scopes:
+            self.go(scopes[max(0, scopes.index(scope) - 1)])
 
     def do_snapshot(self) -> None:
         try:

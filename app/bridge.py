@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from app.guide import GuideFacts
 from app.log_lines import LogLine, join, line_of
 from app.messages import (
     ConnectionMoved,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ingestion.schema_discovery import SchemaMap
     from ingestion.state.types import Job
 
-__all__ = ["ACTIVE", "Bridge", "Loaded", "ServicePort", "advice", "explain"]
+__all__ = ["ACTIVE", "Bridge", "Loaded", "ServicePort", "advice", "explain", "guide_facts"]
 
 POLL_S = 0.2
 """Between two looks at a running job."""
@@ -79,6 +80,27 @@ def advice(error: BaseException) -> str:
     return "This is unexpected. The log of this session has the details; please report it."
 
 
+def guide_facts(bridge: Bridge) -> GuideFacts:
+    """What the guide judges by, as things stand."""
+    schema, vespa, view = bridge.schema, bridge.vespa.value, bridge.view
+    usable = vespa is not None and vespa.up and not vespa.missing
+    report = bridge.verification.value
+    return GuideFacts(
+        configured=bridge.service.where().configured,
+        connected=bridge.source.value is not None and usable,
+        connect_problem=bool(bridge.source.error or bridge.vespa.error) or (vespa is not None and not usable),
+        tables=len(schema.value.tables) if schema.value is not None else None,
+        relations=len(schema.value.relationships) if schema.value is not None else 0,
+        discovering=schema.loading,
+        schema_problem=bool(schema.error),
+        included=len(bridge.draft.included),
+        job=view.status if view is not None else "",
+        job_active=bridge.job_active,
+        verified=None if report is None else report.equal,
+        taken=frozenset(bridge.steps_taken),
+    )
+
+
 class Bridge:
     """See the module. `post` hands a message to the application, which passes it to the shown screen."""
 
@@ -102,6 +124,8 @@ class Bridge:
         self.log_version = 0
         self.poll_error = ""
         self.verification: Loaded[VerifyReport] = Loaded()
+        self.steps_taken: set[str] = set()
+        """Steps of the guide that the user went through on this source."""
         self._seq = 0
         self._ended: set[str] = set()
 
@@ -180,6 +204,7 @@ class Bridge:
         self.schema, self.draft = Loaded(), PlanDraft(Plan())
         self.source, self.vespa = Loaded(), Loaded()
         self.verification = Loaded()
+        self.steps_taken.clear()
         self.job_id, self.view = None, None
         self.log.clear()
         self.log_version += 1

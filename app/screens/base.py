@@ -15,11 +15,12 @@ from textual.content import Content
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
-from app import actions, formatting
+from app import actions, formatting, guide
 from app.actions import Action, Danger, Need
 from app.bridge import Bridge, advice, explain
 from app.modals.confirm import Confirm, TypedConfirm
 from app.widgets.bars import KeyBar, TopBar, _Bar
+from app.widgets.guide_bar import GuideBar
 
 if TYPE_CHECKING:
     from app.application import IngestApp
@@ -50,6 +51,8 @@ class BaseScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.scope)
+        if self.scope in guide.SCOPES:
+            yield GuideBar()
         yield from self.compose_body()
         yield KeyBar()
 
@@ -66,6 +69,7 @@ class BaseScreen(Screen[None]):
         self.set_class(width >= self.wide_at, "-wide")
         self.set_class(width < 90, "-narrow")
         self.set_class(height < 30, "-short")
+        self.set_class(not self.ingest_app.guide_shown, "-unguided")
 
     @property
     def ingest_app(self) -> IngestApp:
@@ -92,6 +96,8 @@ class BaseScreen(Screen[None]):
         panel.border_subtitle = Content(formatting.one_line(subtitle, unicode=self.glyphs.unicode))
 
     def refresh_bars(self) -> None:
+        if self.scope == "schema" and self.bridge.schema.value is not None:
+            self.bridge.steps_taken.add("discover")
         for bar in self.query(_Bar):
             bar.refresh()
 
@@ -153,12 +159,14 @@ class BaseScreen(Screen[None]):
 
     def _do(self, action: Action) -> None:
         getattr(self, f"do_{action.verb}")()
+        if (step := guide.step_done_by(action.id)) is not None:
+            self.bridge.steps_taken.add(step)
         self.refresh_bars()
 
     @on(_Bar.Pressed)
     def _bar_pressed(self, event: _Bar.Pressed) -> None:
         event.stop()
-        self.perform(event.action_id)
+        self.ingest_app.perform_anywhere(event.action_id)
 
     def tell(self, message: str, *, severity: str = "information", title: str = "") -> None:
         """A toast; never markup."""
@@ -212,6 +220,7 @@ class BaseScreen(Screen[None]):
         """The screen came to the front: read again what may have changed."""
 
     def on_screen_resume(self) -> None:
+        self.set_class(not self.ingest_app.guide_shown, "-unguided")
         if self.ready:
             self.shown()
         self.refresh_bars()
