@@ -100,7 +100,8 @@ CAUSES: dict[str, Cause] = {
         "store answers another part", "The store sent other bytes than asked for. Retry later."
     ),
     "no_bucket": Cause(
-        "no bucket set", "The record has only a key. Set the bucket of the files, then retry."
+        "no bucket",
+        "The record has only a key. Set the bucket of the files, or correct its name, then retry.",
     ),
     "s3_error": Cause("S3 failed", "The message has S3's own words. Check the AWS settings, then retry."),
     "no_credentials": Cause("no S3 credentials", "Give AWS credentials in the usual places, then retry."),

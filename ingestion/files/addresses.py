@@ -1,7 +1,7 @@
 """Which network addresses files may be fetched from: public ones, and those the operator named.
 
-Names are checked where they are resolved and numbers where they stand, so what is checked is what is
-connected to; a name that changes its address between two look-ups gains nothing.
+Names are checked where they are resolved and numbers where they stand; `files/http` checks once more who has
+really answered. A name that changes its address between two look-ups gains nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -24,6 +25,7 @@ _TRANSLATED = tuple(
 )
 
 
+@lru_cache(maxsize=1024)
 def is_public(address: str) -> bool:
     """Whether an IP address (text) belongs to the public internet."""
     try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from pathlib import Path
 
 from ingestion import errors
 from ingestion.file_detector import DetectedFile
 from ingestion.files import sniffing
 from ingestion.files.references import extension
-from ingestion.files.transfer import Fetched, PartialFile
+from ingestion.files.transfer import READ_BYTES, Fetched, PartialFile
 
 
 def checked_type(file: DetectedFile, part: PartialFile, fetched: Fetched) -> str:
@@ -23,8 +24,8 @@ def checked_type(file: DetectedFile, part: PartialFile, fetched: Fetched) -> str
     if wrong := sniffing.mismatch(kind, part.head):
         raise errors.DownloadError(wrong, cause="wrong_content")
     for algorithm, expected in fetched.checksums:
-        digest = part.checksum if algorithm == "sha256" else _md5_of(part.path)
-        if base64.b64encode(bytes.fromhex(digest)).decode() != expected.strip():
+        digest = bytes.fromhex(part.checksum) if algorithm == "sha256" else _digest_of(part.path, algorithm)
+        if base64.b64encode(digest).decode() != expected.strip():
             raise errors.DownloadError(
                 f"the content has another {algorithm} checksum than the store states", cause="wrong_content"
             )
@@ -35,6 +36,12 @@ def checked_type(file: DetectedFile, part: PartialFile, fetched: Fetched) -> str
     return sniffing.MIME.get(found) or fetched.content_type
 
 
-def _md5_of(path: Path) -> str:
+def _digest_of(path: Path, algorithm: str) -> bytes:
+    """`md5`, `sha1` or `crc32` of a file, in the byte order that stores write them in."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if algorithm != "crc32":
+            return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).digest()
+        crc = 0
+        while data := stream.read(READ_BYTES):
+            crc = zlib.crc32(data, crc)
+        return crc.to_bytes(4, "big")

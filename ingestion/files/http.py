@@ -11,14 +11,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import aiohttp
 from yarl import URL
 
 from ingestion import errors
-from ingestion.files.addresses import AddressPolicy, GuardedResolver, rewritten
+from ingestion.files.addresses import AddressPolicy, GuardedResolver, refused, rewritten
 from ingestion.files.references import expires_at
 from ingestion.files.transfer import (
     READ_BYTES,
@@ -35,7 +35,30 @@ MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ERROR_BODY_BYTES: Final = 4096
+_CHECKSUMS: Final = (
+    ("sha256", "x-amz-checksum-sha256"), ("sha1", "x-amz-checksum-sha1"), ("crc32", "x-amz-checksum-crc32"),
+    ("md5", "Content-MD5"),
+)  # fmt: skip
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+
+
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Connections whose other end is a permitted address; nothing is sent over any other."""
+
+    def __init__(self, policy: AddressPolicy, connections: int) -> None:
+        super().__init__(limit=connections, resolver=GuardedResolver(policy), use_dns_cache=False)
+        self._policy = policy
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        """Names were judged when they were resolved; this judges who really answered."""
+        connection = await super().connect(req, traces, timeout)
+        transport = connection.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        host = req.url.host or ""
+        if peer and not self._policy.permits(host, req.url.port or 0, str(peer[0])):
+            connection.close()
+            raise refused(host)
+        return connection
 
 
 class HttpFetcher:
@@ -47,9 +70,7 @@ class HttpFetcher:
         self._policy = policy
         self._rewrites = rewrites
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections, resolver=GuardedResolver(policy), use_dns_cache=False
-            ),
+            connector=_GuardedConnector(policy, connections),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s
             ),
@@ -79,7 +100,7 @@ class HttpFetcher:
             return await self._follow(rewritten(url, self._rewrites), headers, part, on_bytes)
         except aiohttp.ServerTimeoutError as error:
             raise TransientError("the store did not answer in time", cause="timeout") from error
-        except aiohttp.InvalidURL as error:
+        except ValueError as error:  # hosts, names and passwords that no request can carry; InvalidURL is one
             raise errors.DownloadError("the URL cannot be used", cause="bad_url") from error
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | ConnectionError):
@@ -147,8 +168,13 @@ def _position(answer: aiohttp.ClientResponse, part: PartialFile, *, resumable: b
 def _checksums(answer: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
     if answer.status != 200:
         return ()  # of a range, perhaps
-    named = (("sha256", "x-amz-checksum-sha256"), ("md5", "Content-MD5"))
-    return tuple((name, answer.headers[header]) for name, header in named if header in answer.headers)
+    stated = [(name, answer.headers[header]) for name, header in _CHECKSUMS if header in answer.headers]
+    for one in answer.headers.get("x-goog-hash", "").split(","):
+        name, _, value = one.strip().partition("=")
+        if name == "md5":
+            stated.append((name, value))
+    # One of a file uploaded in parts is over the parts' checksums, not over the file: `…=-3`.
+    return tuple((name, value) for name, value in stated if "-" not in value)
 
 
 async def _refusal(url: str, answer: aiohttp.ClientResponse, part: PartialFile) -> errors.DownloadError:

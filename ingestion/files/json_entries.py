@@ -15,6 +15,8 @@ from ingestion.files.references import Reference, extension, parse_reference
 DEEPEST: Final = 16
 """Levels that are looked into; real maps have three."""
 MOST_ENTRIES: Final = 10_000
+LARGEST_SIZE: Final = 2**63 - 1
+"""Bytes; what a size is stored in holds no more."""
 
 _KEY_MEMBERS: Final = ("s3_key", "s3key", "key", "object_key", "storage_key", "s3_path", "path", "file_key")
 _URL_MEMBERS: Final = (
@@ -51,14 +53,14 @@ def entries(value: Any) -> list[Entry]:
 
 
 def whole_number(value: Any) -> int | None:
-    """A size in bytes from a number or its text; None for anything else, negatives included."""
+    """A size in bytes from a number or its text; None for anything else: negatives, and more than any disk has."""
     if isinstance(value, bool) or value is None:
         return None
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if number >= 0 else None
+    return number if 0 <= number <= LARGEST_SIZE else None
 
 
 def _walk(value: Any, entry_id: str, *, trusted: bool, depth: int) -> Iterator[Entry]:

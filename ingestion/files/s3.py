@@ -14,13 +14,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ingestion import errors
-from ingestion.files.transfer import READ_BYTES, Fetched, OnBytes, PartialFile, Timeouts, TransientError
+from ingestion.files.transfer import (
+    READ_BYTES,
+    Fetched,
+    Inflater,
+    OnBytes,
+    PartialFile,
+    Timeouts,
+    TransientError,
+)
 
 _SESSION_NAMES: Final = (
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "region_name", "profile_name",
 )  # fmt: skip
 _CLIENT_NAMES: Final = ("endpoint_url", "use_ssl", "verify", "api_version")
-_MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchBucket", "NoSuchVersion"})
+_MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchVersion"})
 _REFUSED: Final = frozenset(
     {
         "AccessDenied",
@@ -115,7 +123,7 @@ class S3Fetcher:
     ) -> Fetched:
         from botocore import exceptions
 
-        request: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        request: dict[str, Any] = {"Bucket": bucket, "Key": key, "ChecksumMode": "ENABLED"}
         if part.size:
             request |= {"Range": f"bytes={part.size}-", "IfMatch": part.validator}
         elif etag:
@@ -145,13 +153,18 @@ class S3Fetcher:
             raise TransientError(
                 f"the connection to S3 broke ({type(error).__name__})", cause="connection"
             ) from error
+        except exceptions.FlexibleChecksumError as error:
+            # botocore compares what arrives with whichever checksum the store states of it.
+            raise errors.DownloadError(
+                "the content has another checksum than S3 states", cause="wrong_content"
+            ) from error
+        except (exceptions.ParamValidationError, ValueError) as error:
+            raise errors.DownloadError("no store can hold a file of this key", cause="bad_url") from error
         except exceptions.BotoCoreError as error:
             raise errors.DownloadError(f"S3: {type(error).__name__}: {error}", cause="s3_error") from error
-        checksum = answer.get("ChecksumSHA256", "")
         return Fetched(
             content_type=str(answer.get("ContentType", "")).partition(";")[0].strip().lower(),
             etag=answer.get("ETag", ""),
-            checksums=(("sha256", checksum),) if checksum and "Range" not in request else (),
         )
 
     def _receive(
@@ -162,19 +175,23 @@ class S3Fetcher:
         on_bytes: OnBytes | None,
         stop: threading.Event,
     ) -> None:
+        # boto3 hands the stored bytes out as they are: what was uploaded compressed is still so.
+        inflater = Inflater(str(answer.get("ContentEncoding", "")).replace("aws-chunked", "").strip(", "))
         start = str(answer.get("ContentRange", "")).removeprefix("bytes ").partition("-")[0]
         if not part.size or start != str(part.size):
             if "ContentRange" in answer and start != "0":
                 part.restart()
                 raise TransientError("S3 sent another range than was asked for", cause="wrong_range")
-            part.restart(str(answer.get("ETag", "")))
-        part.check_size(part.size + int(answer.get("ContentLength", 0)))
+            part.restart("" if inflater.active else str(answer.get("ETag", "")))
+        if not inflater.active:
+            part.check_size(part.size + int(answer.get("ContentLength", 0)))
         while data := body.read(READ_BYTES):
             if stop.is_set():
                 raise TransientError("stopped", cause="cancelled")
-            part.write(data)
+            inflater.feed(data, part.write)
             if on_bytes is not None:
                 on_bytes(len(data))
+        inflater.finish(part.write)
 
     def _s3(self) -> Any:
         with self._making:
@@ -224,6 +241,8 @@ def _judged(error: Any, part: PartialFile) -> errors.DownloadError:
     if code in _CHANGED:
         part.restart()
         return TransientError("the file changed in the store meanwhile", cause="wrong_range")
+    if code == "NoSuchBucket":
+        return errors.DownloadError(said, hint="Set the bucket that exists.", cause="no_bucket")
     if code in _MISSING or status == 404:
         return errors.DownloadError(said, cause="http_404")
     if code in ("ExpiredToken", "RequestExpired"):

@@ -72,7 +72,7 @@ class Fetched:
     etag: str = ""
     unchanged: bool = False
     checksums: tuple[tuple[str, str], ...] = ()
-    """(algorithm, base64) as the store gave them: `sha256`, `md5`."""
+    """(algorithm, base64) as the store gave them of the whole file: `sha256`, `sha1`, `crc32`, `md5`."""
 
 
 async def with_retries(policy: RetryPolicy, attempt: Callable[[], Awaitable[_Result]]) -> _Result:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import gzip
 import hashlib
 import os
 import signal
+import socket
 import sys
+import tempfile
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ingestion import errors
 from ingestion.file_detector import DetectedFile
 from ingestion.file_downloader import DownloadResult, DownloadStrategy, FileDownloader
-from ingestion.files import paths
+from ingestion.files import addresses, paths
 from ingestion.files.transfer import RetryPolicy, Timeouts
 from ingestion.sandbox import file_contents, file_store, signing
 
@@ -35,6 +42,8 @@ class MisbehavingStore:
         self.asked: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
         self.url = ""
+        self.here = self.most = 0
+        self.three = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -144,6 +153,36 @@ class MisbehavingStore:
             await w.drain()
         return False
 
+    async def overstated(self, w: Any, h: dict[str, str], n: int) -> bool:
+        return self.answer(w, 200, JPEG[:5000], Content_Length=len(JPEG))
+
+    async def understated(self, w: Any, h: dict[str, str], n: int) -> bool:
+        """More bytes than promised, then another answer nobody asked for: the connection cannot be trusted."""
+        self.answer(w, 200, JPEG + b"HTTP/1.1 200 X\r\nContent-Length: 4\r\n\r\nfake", Content_Length=5000)
+        return True
+
+    async def unended(self, w: Any, h: dict[str, str], n: int) -> bool:
+        w.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" + JPEG[:16] + b"\r\n")
+        return False
+
+    async def held(self, w: Any, h: dict[str, str], n: int) -> bool:
+        """Answers once three are here at the same time."""
+        self.here += 1
+        self.most = max(self.most, self.here)
+        if self.here == 3:
+            self.three.set()
+        await self.three.wait()
+        self.here -= 1
+        return self.answer(w, 200, JPEG)
+
+    async def summed(self, w: Any, h: dict[str, str], n: int) -> bool:
+        crc = base64.b64encode(zlib.crc32(JPEG).to_bytes(4, "big")).decode()
+        md5 = base64.b64encode(hashlib.md5(JPEG).digest()).decode()
+        return self.answer(w, 200, JPEG, x_amz_checksum_crc32=crc, x_goog_hash=f"crc32c=AAAAAA==,md5={md5}")
+
+    async def mis_summed(self, w: Any, h: dict[str, str], n: int) -> bool:
+        return self.answer(w, 200, JPEG, x_amz_checksum_crc32="AAAAAA==")
+
     async def big(self, w: Any, h: dict[str, str], n: int) -> bool:
         return self.answer(w, 200, b"", Content_Length=10**12)
 
@@ -232,6 +271,7 @@ async def test_a_file_lands_where_a_person_looks_and_for_its_owner_only(
         ("inward", "private_address", 1), ("inward-name", "private_address", 1), ("local-file", "bad_url", 1),
         ("page", "wrong_content", 1), ("empty", "wrong_content", 1), ("brotli", "wrong_content", 1),
         ("unasked-range", "wrong_range", 3), ("mislabelled", "wrong_content", 1),
+        ("overstated", "connection", 3), ("unended", "connection", 3), ("mis-summed", "wrong_content", 1),
     ],
 )  # fmt: skip
 async def test_each_misbehaviour_ends_with_its_cause_and_leaves_nothing(
@@ -246,7 +286,7 @@ async def test_each_misbehaviour_ends_with_its_cause_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "path", ["flaky", "busy", "away", "truncated", "weak", "wrong-range", "changed", "zipped"]
+    "path", ["flaky", "busy", "away", "truncated", "weak", "wrong-range", "changed", "zipped", "summed"]
 )
 async def test_what_can_be_mended_is(bad: MisbehavingStore, make: Make, path: str) -> None:
     result = await make().download(_file(f"{bad.url}/{path}/a.jpg"))
@@ -277,6 +317,121 @@ async def test_a_silent_store_times_out(bad: MisbehavingStore, make: Make) -> No
 async def test_a_dripping_store_is_cut_off_by_the_total_time(bad: MisbehavingStore, make: Make) -> None:
     result = await make(timeouts=Timeouts(total_s=0.15)).download(_file(f"{bad.url}/drip/a.jpg"))
     assert result.cause == "timeout"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a full queue refuses instead of keeping silent"
+)
+async def test_a_store_that_takes_no_connection_times_out(make: Make) -> None:
+    with contextlib.ExitStack() as sockets:
+        store = sockets.enter_context(socket.socket())
+        store.bind(("127.0.0.1", 0))
+        store.listen(0)
+        for _ in range(4):  # its queue is full then
+            one = sockets.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(store.getsockname())
+        downloader = make(
+            timeouts=Timeouts(connect_s=0.05), retries=RetryPolicy(attempts=1), allow_private=True
+        )
+        result = await downloader.download(_file(f"http://127.0.0.1:{store.getsockname()[1]}/a.jpg"))
+    assert result.cause == "timeout"
+
+
+async def test_what_follows_a_wrong_length_is_not_taken_for_the_next_file(
+    bad: MisbehavingStore, make: Make
+) -> None:
+    async with make(concurrency=1) as downloader:
+        await downloader.download(_file(f"{bad.url}/understated/1", record="1"))
+        result = await downloader.download(_file(f"{bad.url}/good/1", record="2"))
+    assert (result.success, result.checksum) == (True, SUM), result.error
+
+
+async def test_no_more_files_are_fetched_at_once_than_allowed(bad: MisbehavingStore, make: Make) -> None:
+    files = [_file(f"{bad.url}/held/{n}", record=str(n)) for n in range(12)]
+    results = [r async for r in make(concurrency=3).download_batch(files, workers=8)]
+    assert (len(results), bad.most) == (12, 3)
+    assert all(r.success for r in results)
+
+
+async def test_whoever_really_answers_must_be_permitted(
+    bad: MisbehavingStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lie(self: Any, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+        found = {"hostname": host, "host": "127.0.0.1", "port": port, "proto": 0, "flags": 0}
+        return [found | {"family": socket.AF_INET}]
+
+    monkeypatch.setattr(addresses.GuardedResolver, "resolve", lie)
+    url = bad.url.replace("127.0.0.1", "files.example")
+    result = await make(allowed_hosts=[]).download(_file(f"{url}/good/1"))
+    assert (result.cause, bad.asked["good"]) == ("private_address", 0)
+    named = await make(allowed_hosts=["files.example"]).download(_file(f"{url}/good/1"))
+    assert named.success
+
+
+URLS = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        lambda scheme, host, port, path: f"{scheme}://{host}{port}/{path}",
+        st.sampled_from(["http", "https", "HTTP", "ftp", "s3", "javascript"]),
+        st.text(max_size=70) | st.text("aé.-_日\ud800%\x00@:[]", max_size=70),
+        st.sampled_from(["", ":0", ":99999", ":a", ":-1"]),
+        st.text(max_size=40),
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(url=URLS)
+def test_no_url_does_more_harm_than_its_own_failure(url: str) -> None:
+    async def nowhere(self: Any, host: str, port: int = 0, family: int = 0) -> list[Any]:
+        raise OSError("not found")
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(addresses.GuardedResolver, "resolve", nowhere)
+        downloader = FileDownloader(Path(folder), retries=RetryPolicy(attempts=1))
+        result = asyncio.run(downloader.download(_file(url)))
+    assert (result.success, result.status) == (False, "failed")
+
+
+HOSTILE = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet="./\\~\x00:\u202e *?CONé", max_size=20),
+    st.sampled_from(
+        ["..", "../../etc/passwd", "/etc/passwd", "up", "a/../../b", "up/../x", "\x00", "nul.txt"]
+    ),
+)
+
+
+@settings(max_examples=150)
+@given(table=HOSTILE, record=HOSTILE, key=HOSTILE, name=st.none() | HOSTILE.map("{}.jpg".format))
+def test_whatever_the_names_say_a_file_is_written_inside_the_folder(
+    table: str, record: str, key: str, name: str | None
+) -> None:
+    async def fetch(folder: Path) -> DownloadResult:
+        store = MisbehavingStore()
+        server = await asyncio.start_server(store.serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/good/1"
+        try:
+            downloader = FileDownloader(folder, allow_private=True)
+            file = DetectedFile(key, table, record, "s3_key", name, None, url, file_type="jpg")
+            return await downloader.download(file)
+        finally:
+            server.close()
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made).resolve() / "files"
+        folder.mkdir()
+        (folder / "up").symlink_to("..")
+        result = asyncio.run(fetch(folder))
+        written = [p for p in folder.parent.rglob("*") if p.is_file() and not p.is_symlink()]
+        if result.success:
+            assert written == [result.local_path]
+            assert folder in written[0].resolve().parents
+            assert len(written[0].relative_to(folder).parts) == 3
+        else:
+            assert result.cause in ("unsafe_path", "unsupported_format")
+            assert written == []
 
 
 async def test_a_refused_connection_is_tried_again_and_named(make: Make) -> None:

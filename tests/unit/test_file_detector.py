@@ -186,6 +186,71 @@ def test_no_json_value_breaks_detection(value: Any) -> None:
     json_entries.entries(json.dumps(value))
 
 
+KEYS = st.builds(
+    "{}/{}/{}/{}/{}".format,
+    st.integers(1, 2**53), st.integers(1, 2**53), st.sampled_from(["photos", "rfis", "x y"]), st.integers(1, 99),
+    st.text("abé日 #%+-_'\"[]{}.", min_size=1, max_size=12).map("f{}.pdf".format),
+)  # fmt: skip
+"""Keys of any company and project: whose record names them does not matter."""
+IDS = st.integers(1, 2**53).map(str)
+NOISE = st.sampled_from([None, 0, 7, -1.5, True, "", "null", "N/A", "  ", [], {}, "{}", "[]", "12345"])
+Found = tuple[Any, frozenset[str]]
+
+
+def _arrangement() -> st.SearchStrategy[Found]:
+    """A JSON value in any of the shapes that hold keys, and the keys in it."""
+    slashed = st.tuples(KEYS, st.sampled_from(["", "/", "//"])).map(
+        lambda k: (k[1] + k[0], frozenset({k[0]}))
+    )
+    noise = NOISE.map(lambda value: (value, frozenset[str]()))
+    mapped = st.dictionaries(IDS, slashed | noise, max_size=4).map(
+        lambda m: ({n: v for n, (v, _) in m.items()}, frozenset[str]().union(*(k for _, k in m.values())))
+    )
+    described = slashed.map(lambda k: ({"id": 5, "filename": "a b.pdf", "s3_key": k[0], "size": "x"}, k[1]))
+
+    def listed(inner: st.SearchStrategy[Found]) -> st.SearchStrategy[Found]:
+        several = st.lists(inner | noise, max_size=3)
+        return st.one_of(
+            several.map(lambda many: ([v for v, _ in many], frozenset[str]().union(*(k for _, k in many)))),
+            inner.map(lambda one: ({"attachments": one[0], "note": "and/or", "count": 3}, one[1])),
+            inner.map(lambda one: (json.dumps(one[0]), one[1])),
+        )
+
+    return st.recursive(mapped | described, listed, max_leaves=4)
+
+
+@given(_arrangement())
+def test_every_key_is_found_in_whatever_shape_it_lies_and_nothing_else(
+    detector: FileDetector, arrangement: Found
+) -> None:
+    value, keys = arrangement
+    assert set(_keys(detector.parse_jsonb_attachments("attachments", value))) == keys
+    row = {"id": 1, "attachments": json.dumps(value)}
+    found = detector.detect_in_record("commitment_change_orders", row)
+    assert {file.s3_key for file in found} == keys
+    assert len(found) == len(keys)
+
+
+MESSY = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.decimals(), st.dates(),
+    st.lists(st.text(), max_size=2), st.dictionaries(st.text(max_size=5), st.text(), max_size=2),
+    st.sampled_from(["{", "[1", '{"a":', "s3://", "s3:///", "https://", "//", "/", "\x00", "\ud800", "{}{}"]),
+)  # fmt: skip
+
+
+@given(
+    st.fixed_dictionaries(
+        dict.fromkeys(("id", "s3_key", "filename", "file_size", "url", "file_type", "size"), MESSY)
+    )
+)
+def test_no_value_of_a_row_breaks_detection(detector: FileDetector, row: dict[str, Any]) -> None:
+    for table in ("drawing_revisions", "documents", "photos"):
+        for file in detector.detect_in_record(table, row):
+            assert file.s3_key or file.url
+            assert len(file.file_id) == 32
+            assert file.file_size is None or 0 <= file.file_size < 2**63
+
+
 def test_a_json_value_of_two_hundred_levels_is_survived() -> None:
     assert json_entries.entries("[" * 200 + "]" * 200) == []
 
