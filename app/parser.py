@@ -162,6 +162,7 @@ def _discover(add: Add) -> None:
         "explain the database: tables, keys, implied relations, files, timestamps",
         ("read it here", "discover"),
         ("for a program", "discover --format json --output schema.json"),
+        ("settle a reference", "discover --accept 'rfis.architect_id=vendors' --output schema.md"),
     )
     discover.add_argument("--format", choices=("json", "markdown", "both", "mermaid"), default="markdown")
     discover.add_argument("--output", metavar="F", help="file to write; with `both` its name without ending")
@@ -170,6 +171,14 @@ def _discover(add: Add) -> None:
         "--include-stats", action="store_true", help="null share, distinct values, extremes"
     )
     discover.add_argument("--schema", action="append", metavar="S", help="schema to look at, may be repeated")
+    for verdict, what in (
+        ("accept", "this column refers to that table; kept, and obeyed by every later run"),
+        ("reject", "it does not; kept likewise"),
+        ("forget", "take a verdict back"),
+    ):
+        discover.add_argument(
+            f"--{verdict}", action="append", default=[], metavar="TABLE.COLUMN=TARGET", help=what
+        )
 
 
 def _ingest(add: Add) -> None:

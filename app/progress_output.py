@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -121,6 +121,10 @@ class Steps:
         self._phase, self._told_at = "", 0.0
 
     def __call__(self, name: str, done: int, total: int) -> None:
+        if self._how == "jsonl":
+            # On stderr whatever was asked for: the work's own result is what stdout carries.
+            self._out.raw(orjson.dumps(_step(name, done, total)).decode() + "\n")
+            return
         text = f"{name} ({done}/{total})" if total else name
         if self._how == "bar":
             self._out.moving(text)
@@ -129,6 +133,11 @@ class Steps:
         if self._how == "plain" and (phase != self._phase or self._clock() - self._told_at >= PLAIN_EVERY_S):
             self._phase, self._told_at = phase, self._clock()
             self._out.say(text)
+
+
+def _step(name: str, done: int, total: int) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return {"event": "step", "time": now, "name": name, "done": done, "total": total}
 
 
 def _resolve(out: Output, how: str) -> str:

@@ -40,7 +40,7 @@ async def sample_rows(
     table = schema.table(table_name)
     builder = builder_of(connections, schema, table, await masks.in_force(connections))
     db = await connections.source()
-    query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.table_ref(table)} LIMIT {int(limit)}"
+    query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.rows_of(table)} LIMIT {int(limit)}"
     rows: list[Mapping[str, str | None]] = []
     if not table.columns:
         return rows
@@ -80,7 +80,7 @@ async def _row(
 ) -> Sequence[str | None] | None:
     db = await connections.source()
     if key is None:
-        query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.table_ref(table)} LIMIT 1"
+        query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.rows_of(table)} LIMIT 1"
         async with aclosing(db.text_batches(query)) as batches:
             async for batch in batches:
                 return batch[0]

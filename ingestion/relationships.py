@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ingestion.discovery.relationship_keys import Key
 from ingestion.discovery.relationship_names import NameMatch, NameMatcher
 from ingestion.discovery.relationship_parsing import compatible
+from ingestion.discovery.relationship_weight import Pair, PairEvidence, weigh
 from ingestion.schema_discovery import Column, Decisions, ExternalColumn, ImplicitRelationship, Table
 
 ASSERT_AT = 0.7
@@ -24,60 +25,6 @@ CANDIDATE_AT = 0.15
 _SHARPNESS = 1.5
 """Exponent of the odds that names give: above 1 a clear leader wins over near rivals."""
 
-_TRUE_HIT_RATES = ((0.998, 0.75), (0.95, 0.15), (0.75, 0.07), (0.4, 0.03))
-"""(share of values found, how common) among real references: most are clean, some hold many orphans."""
-
-_MOST_VALUES = 40
-"""Values that count: more of them add no certainty, because errors of a column are not independent."""
-
-_MOST_SUPPORT, _MOST_DOUBT = 9.0, -7.0
-"""Limits in nats of what values may add to, or take from, what names say."""
-
-Pair = tuple[str, str, str, str]
-"""(source table, source column, target table, target column)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PairEvidence:
-    """What sampled values say about one pair.
-
-    `chance` is the share of values that would be found if the column held unrelated values of its own range.
-    `reach` is the largest value as a share of the largest key, None for keys that are no numbers.
-    `rows`/`rows_found` weigh the values by the rows that hold them.
-    `scope_checked`/`scope_agreed`: rows whose project, company or the like could be compared with the target's.
-    """
-
-    sampled: int
-    found: int
-    chance: float
-    target_rows: int
-    target_unique: bool = True
-    reach: float | None = None
-    scope: str = ""
-    scope_checked: int = 0
-    scope_agreed: int = 0
-    source_unique: bool | None = None
-    type_value: str | None = None
-    rows: int = 0
-    rows_found: int = 0
-
-    @property
-    def orphan_share(self) -> float | None:
-        """Share of the rows with a sampled value whose value no row of the target has."""
-        if self.rows:
-            return (self.rows - self.rows_found) / self.rows
-        return None if not self.sampled else (self.sampled - self.found) / self.sampled
-
-    @property
-    def share(self) -> float:
-        """Share found: of the distinct values, or midway to that of the rows where the strays are rare.
-
-        A column of thirty projects and thirty stray numbers in ten thousand rows is a clean reference.
-        """
-        distinct = self.found / self.sampled if self.sampled else 0.0
-        by_rows = self.rows_found / self.rows if self.rows else distinct
-        return max(distinct, (distinct + by_rows) / 2)
-
 
 @dataclass(slots=True)
 class Inference:
@@ -86,6 +33,28 @@ class Inference:
     relationships: list[ImplicitRelationship] = field(default_factory=list)
     candidates: list[ImplicitRelationship] = field(default_factory=list)
     external: list[ExternalColumn] = field(default_factory=list)
+    rejected: list[ImplicitRelationship] = field(default_factory=list)
+
+    def reject(self, relation: ImplicitRelationship) -> None:
+        """File what the operator said is none, with what had spoken for it."""
+        relation.evidence.insert(0, "rejected by the operator")
+        self.rejected.append(relation)
+
+    def settle_typed(self, relations: Sequence[ImplicitRelationship], decisions: Decisions) -> None:
+        """Assert references that hold for rows of one type; one that the operator accepted keeps its type."""
+        allowed = []
+        for relation in relations:
+            verdict = decisions.get((relation.source_table, relation.source_column, relation.target_table))
+            if verdict is False:
+                self.rejected = [r for r in self.rejected if not _same(r, relation)]
+                self.reject(relation)
+                continue
+            if verdict:
+                relation.basis, relation.confidence = "operator", 1.0
+                relation.evidence.insert(0, "accepted by the operator")
+                self.relationships = [r for r in self.relationships if not _same(r, relation)]
+            allowed.append(relation)
+        self.settle(allowed)
 
     def settle(self, relations: Sequence[ImplicitRelationship]) -> None:
         """Assert these; their columns are no candidates and no external ones any more."""
@@ -137,7 +106,12 @@ def infer(
     for (source, column_name, target), accepted in (decisions or {}).items():
         verdicts[source, column_name][target] = accepted
     known = _Known(matcher, evidence or {}, extra or {}, tested, verdicts, assert_at)
-    result = Inference(relationships=[r for r in declared if is_allowed(r, decisions or {})])
+    result = Inference()
+    for relation in declared:
+        if is_allowed(relation, decisions or {}):
+            result.relationships.append(relation)
+        else:
+            result.reject(relation)
     taken = {(r.source_table, r.source_column) for r in declared}
     for table in tables:
         chosen: dict[str, ImplicitRelationship] = {}
@@ -151,6 +125,7 @@ def infer(
     by_name = {t.name: t for t in tables}
     _follow_namesakes(by_name, known, result)
     _add_accepted(by_name, matcher, result, decisions or {})
+    _add_rejected(by_name, result, decisions or {})
     return result
 
 
@@ -215,9 +190,12 @@ def _settle(
     by_hand = any(verdicts.values())
     for rank, option in enumerate(options):
         verdict = verdicts.get(option.match.table)
-        if verdict is False or (by_hand and not verdict):
+        if by_hand and verdict is None:
             continue
         relation = _relation(table, column, option, known.matcher)
+        if verdict is False:
+            result.reject(relation)
+            continue
         if verdict:
             relation.basis, relation.confidence = "operator", 1.0
             relation.evidence.insert(0, "accepted by the operator")
@@ -269,56 +247,6 @@ def role_of(column: str) -> str:
         if column.endswith(suffix) and len(column) > len(suffix):
             return column[: -len(suffix)].rstrip("_")
     return column.strip("_") or column
-
-
-def weigh(found: PairEvidence) -> tuple[float, list[str]]:
-    """What sampled values add to the log odds of a reference, and that in words."""
-    if not found.sampled:
-        return 0.0, ["values: the column holds none, so only its name speaks"]
-    said = []
-    if not found.target_rows:
-        return -3.0, [f"values: {found.sampled:,} distinct ones, but the target has no rows"]
-    count = min(found.sampled, _MOST_VALUES)
-    hits, misses = found.share * count, (1 - found.share) * count
-    chance = min(max(found.chance, 1e-6), 0.9999)
-    as_reference = math.log(
-        sum(
-            share * math.exp(hits * math.log(rate) + misses * math.log1p(-rate))
-            for rate, share in _TRUE_HIT_RATES
-        )
-    )
-    as_chance = hits * math.log(chance) + misses * math.log1p(-chance)
-    gain = as_reference - as_chance
-    if found.share < 0.5 and found.sampled >= 5:
-        gain = min(gain, -2.0) - 3.0 * (1 - found.share)
-    orphans = found.orphan_share or 0.0
-    rows = f", {orphans:.1%} of the rows are orphans" if found.rows and orphans else ""
-    said.append(f"values: {found.found:,} of {found.sampled:,} distinct sampled ones exist there{rows}")
-    if chance >= 0.5:
-        said.append(f"by chance alone {chance:.0%} would, so this proves little")
-    elif found.share >= 0.5:
-        said.append("by chance hardly any would" if chance < 0.01 else f"by chance {chance:.0%} would")
-    if found.reach is not None and chance >= 0.5 and found.sampled >= 8:
-        if found.reach < 0.1:
-            gain -= 1.5
-            said.append(f"they use only the lowest {found.reach:.0%} of the keys")
-        elif 0.7 <= found.reach <= 1.0:
-            gain += 0.7
-            said.append("they spread over all the keys")
-    if chance >= 0.5 and found.share < 0.97 and found.sampled >= 20:
-        # Among serial numbers strays are what chance leaves, not what a reference loses.
-        gain -= 1.5
-    if not found.target_unique:
-        gain -= 4.0
-        said.append("the target's column is not unique")
-    if found.scope_checked >= 5 and found.scope_agreed >= 0.9 * found.scope_checked:
-        # Agreement speaks for a reference; without it the shared column may just be no scope.
-        gain += 1.5
-        share = found.scope_agreed / found.scope_checked
-        said.append(
-            f"scope: {found.scope} is the same on both rows for {share:.0%} of {found.scope_checked:,}"
-        )
-    return min(max(gain, _MOST_DOUBT), _MOST_SUPPORT), said
 
 
 def _external_reason(table: Table, column: Column, options: list[_Option], matcher: NameMatcher) -> str:
@@ -436,8 +364,7 @@ def _add_accepted(
             continue
         if not tables[source].has_column(column):
             continue
-        keys = matcher.keys(target)
-        target_column = keys[0].column.name if keys else "id"
+        target_column = _key_of(tables[target], matcher)
         result.relationships.append(
             ImplicitRelationship(
                 source,
@@ -458,6 +385,36 @@ def _add_accepted(
             c for c in result.candidates if (c.source_table, c.source_column) != (source, column)
         ]
         result.external = [e for e in result.external if (e.table, e.column) != (source, column)]
+
+
+def _add_rejected(tables: Mapping[str, Table], result: Inference, decisions: Decisions) -> None:
+    """Rejected references that nothing suggests any more stay listed, so that they can be taken back."""
+    listed = {(r.source_table, r.source_column, r.target_table) for r in result.rejected}
+    for (source, column, target), accepted in decisions.items():
+        if accepted or (source, column, target) in listed:
+            continue
+        if source in tables and tables[source].has_column(column) and target in tables:
+            key = next(iter(tables[target].key_columns), "id")
+            result.reject(
+                ImplicitRelationship(source, column, target, key, confidence=0.0, relation=role_of(column))
+            )
+
+
+def _key_of(table: Table, matcher: NameMatcher) -> str:
+    """The column by which rows of `table` are most likely referred to."""
+    keys = matcher.keys(table.name)
+    if keys:
+        return keys[0].column.name
+    return next(iter(table.key_columns), "") or (table.columns[0].name if table.columns else "id")
+
+
+def _same(one: ImplicitRelationship, other: ImplicitRelationship) -> bool:
+    """Whether both lead from one column to one table."""
+    return (one.source_table, one.source_column, one.target_table) == (
+        other.source_table,
+        other.source_column,
+        other.target_table,
+    )
 
 
 def _logit(probability: float) -> float:

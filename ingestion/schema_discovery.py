@@ -217,6 +217,12 @@ class SchemaMap:
     warnings: list[str] = field(default_factory=list)
     schemas: list[str] = field(default_factory=list)
     server_version: str = ""
+    rejected: list[ImplicitRelationship] = field(default_factory=list)
+    """What the operator said is no reference; nothing follows it, and it can be taken back."""
+    drift: list[str] = field(default_factory=list)
+    """What changed since the discovery before, one sentence each; empty when that is not known."""
+    drift_since: str = ""
+    """When that discovery was; empty when there was none to compare with."""
 
     def table(self, name: str) -> Table:
         """The table of exactly this name; raises SchemaError that names the nearest ones."""

@@ -31,10 +31,11 @@ from ingestion.reports import (
     VespaInfo,
 )
 from ingestion.settings import Settings
-from ingestion.state.types import Decision, FailureFilter
+from ingestion.state.types import FailureFilter
 
 if TYPE_CHECKING:
     from ingestion.checkpoint import Checkpoint
+    from ingestion.discovering import Verdicts
     from ingestion.events import Event, Publish
     from ingestion.progress import RunView
     from ingestion.schema_discovery import ImplicitRelationship, SchemaMap
@@ -203,14 +204,15 @@ class IngestService:
     async def decide_relation(self, relation: ImplicitRelationship, accepted: bool) -> None:
         """Store the operator's verdict; the next discovery obeys it."""
         from ingestion import discovering
+        from ingestion.discovery import verdicts
 
-        await (await self._connections.state()).decide(
-            Decision(
-                kind=discovering.RELATIONSHIP,
-                subject=discovering.subject_of(relation),
-                verdict="accepted" if accepted else "rejected",
-            )
-        )
+        await discovering.decide(await self._connections.state(), verdicts.of(relation), accepted)
+
+    async def decide_relations(self, said: Verdicts) -> None:
+        """Store verdicts given as text, all or none; raises errors.SchemaError for names that are not there."""
+        from ingestion import discovering
+
+        await discovering.decide_all(self._connections, said)
 
     # -- jobs ------------------------------------------------------------------------------------------------
 

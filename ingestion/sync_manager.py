@@ -8,14 +8,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ingestion import errors, plan
 from ingestion.checkpoint import CheckpointStore
 from ingestion.db_connection import DatabaseConnection
-from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Publish, TableTotal
+from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Noted, Publish, TableTotal
 from ingestion.schema_discovery import SchemaMap
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job, JobTable, SourceIdentity
@@ -87,7 +87,7 @@ class SyncManager:
     """Orchestrate database sync operations.
 
     Works with the first five arguments alone, opening the state at the checkpoint store's path. `control` stops,
-    pauses and resumes the job under way; commands in the state reach it as well.
+    pauses and resumes the job under way; commands in the state reach it as well. `notes` are told as it starts.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class SyncManager:
         publish: Publish | None = None,
         control: JobControl | None = None,
         on_start: OnStart | None = None,
+        notes: Sequence[Noted] = (),
         delete_share: float = 0.2,
         delete_floor: int = 10,
         blocks_per_partition: int = BLOCKS_PER_PARTITION,
@@ -125,6 +126,7 @@ class SyncManager:
         self._file_sink, self._publish, self._on_start = file_sink, publish, on_start
         self._delete_share, self._delete_floor, self._clock = delete_share, delete_floor, clock
         self._blocks_per_partition = blocks_per_partition
+        self._notes = notes
         self._telling: set[asyncio.Task[None]] = set()
 
     # -- contract -----------------------------------------------------------------------------------------
@@ -257,6 +259,8 @@ class SyncManager:
                     resumed=resumed,
                 )
             )
+            for note in self._notes:
+                await io.tell(replace(note, job_id=job.id))
             transform = Transform(self.schema_map, self._masks, self._zone, self._detector)
             run = JobRun(io, transform, full=job.kind == "full", workers=config.workers)
             try:

@@ -7,7 +7,11 @@ from pathlib import Path
 from app.cli import Invocation
 from app.exit_codes import ExitCode
 from ingestion import errors
+from ingestion.discovering import Verdicts
+from ingestion.schema_discovery import SchemaMap
 from ingestion.service import IngestService
+
+_MOST_CHANGES = 20
 
 
 async def run(inv: Invocation) -> ExitCode:
@@ -19,7 +23,10 @@ async def run(inv: Invocation) -> ExitCode:
         raise errors.SettingsError(
             "--format both writes two files", hint="Name them with --output, without ending."
         )
+    said = Verdicts(args.accept, args.reject, args.forget)
     async with IngestService(inv.settings) as service:
+        if said:
+            await service.decide_relations(said)
         schema = await service.discover(
             include_samples=args.include_samples,
             include_stats=args.include_stats,
@@ -39,12 +46,26 @@ async def run(inv: Invocation) -> ExitCode:
     else:
         chosen = "json" if out.as_json else args.format
         out.document(renderers[chosen](schema))
+    _tell_drift(schema, inv)
+    if said:
+        out.say("kept: every later run obeys; records in the index follow with the next sync of their table")
     unreadable = [table for table in schema.tables if not table.readable]
     if unreadable:
         out.say(f"{len(unreadable)} tables cannot be read: {', '.join(t.name for t in unreadable[:10])}")
     if not schema.tables:
         out.say("The database has no tables that this role can see.")
     return ExitCode.DONE
+
+
+def _tell_drift(schema: SchemaMap, inv: Invocation) -> None:
+    """What changed since the last discovery, as narration; the document has all of it."""
+    if not schema.drift:
+        return
+    inv.out.say(f"since the discovery of {schema.drift_since}:")
+    for line in schema.drift[:_MOST_CHANGES]:
+        inv.out.say(f"  {line}")
+    if len(schema.drift) > _MOST_CHANGES:
+        inv.out.say(f"  and {len(schema.drift) - _MOST_CHANGES:,} more changes")
 
 
 def _write(path: Path, text: str, inv: Invocation) -> None:

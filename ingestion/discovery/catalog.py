@@ -37,7 +37,7 @@ SELECT c.oid::int8 AS oid, c.relnamespace::int8 AS namespace, c.relname::text AS
   c.reltuples::float8 AS rows, c.relpages::int8 AS pages, c.relispartition AS is_partition,
   has_table_privilege(c.oid, 'SELECT') AS readable, has_any_column_privilege(c.oid, 'SELECT') AS partly,
   has_schema_privilege(c.relnamespace, 'USAGE') AS usable,
-  row_security_active(c.oid) AS filtered, c.relhassubclass AS has_children,
+  row_security_active(c.oid) AS filtered,
   c.relkind = 'm' AND NOT c.relispopulated AS unpopulated,
   obj_description(c.oid, 'pg_class') AS comment
 FROM pg_catalog.pg_class c
@@ -257,8 +257,6 @@ def _note_access(table: Table, row: dict[str, Any]) -> None:
         table.readable, table.problem = False, "a materialised view that was never refreshed"
     if row["filtered"]:
         table.warnings.append("row-level security is active: this role may see only some of the rows")
-    if row["has_children"] and row["kind"] == "r":
-        table.warnings.append("other tables inherit from it; reading it gives their rows too")
 
 
 def _estimate(row: dict[str, Any], leaves: list[dict[str, Any]]) -> int | None:

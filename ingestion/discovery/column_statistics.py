@@ -10,7 +10,7 @@ from typing import Any
 
 from ingestion.db_connection import DatabaseConnection
 from ingestion.discovery import limited
-from ingestion.postgres.sql import ident, table_ref, text_column
+from ingestion.postgres.sql import ident, rows_of, text_column
 from ingestion.schema_discovery import Column, Table
 
 SAMPLE_ROWS = 5
@@ -37,7 +37,7 @@ async def add_samples(db: DatabaseConnection, table: Table, rows: int = SAMPLE_R
     if not table.columns:
         return
     found = await limited.fetch(
-        db, f"SELECT {picked or '1'} FROM {table_ref(table)} LIMIT {int(rows)}", timeout_s=_QUERY_LIMIT_S
+        db, f"SELECT {picked or '1'} FROM {rows_of(table)} LIMIT {int(rows)}", timeout_s=_QUERY_LIMIT_S
     )
     places = {c.name: i for i, c in enumerate(shown)}
     table.samples = [
@@ -136,7 +136,7 @@ async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]
     if table.kind == "table" and table.row_count > 2 * _SAMPLE_OF_ROWS:
         part = f" TABLESAMPLE SYSTEM ({min(100.0, 150.0 * _SAMPLE_OF_ROWS / table.row_count):.4f}) REPEATABLE (4)"
     query = (
-        f"WITH s AS MATERIALIZED (SELECT {picked}{raw} FROM {table_ref(table)}{part} LIMIT {_SAMPLE_OF_ROWS})"
+        f"WITH s AS MATERIALIZED (SELECT {picked}{raw} FROM {rows_of(table)}{part} LIMIT {_SAMPLE_OF_ROWS})"
         f" SELECT (SELECT count(*) FROM s) AS n, {', '.join(outputs)}"
     )
     (row,) = await limited.fetch(db, query, timeout_s=_QUERY_LIMIT_S)

@@ -16,7 +16,7 @@ from ingestion.discovery import limited
 from ingestion.discovery.relationship_words import singular, split_words, stem_set, word_set
 from ingestion.files import json_entries
 from ingestion.files.references import extension, parse_reference, unsigned
-from ingestion.postgres.sql import ident, table_ref
+from ingestion.postgres.sql import ident, rows_of
 from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, Table
 
 _SAMPLE_VALUES = 100
@@ -216,7 +216,7 @@ async def _look(db: DatabaseConnection, table: Table, columns: Sequence[Column])
     every = max(1, min(table.row_count, _LOOKED_AT_ROWS) // (4 * _SAMPLE_VALUES))
     outputs = ", ".join(f"ARRAY({_values_query(c, i)}) AS v{i}" for i, c in enumerate(columns))
     query = (
-        f"WITH r AS (SELECT {picked}, row_number() OVER () AS place FROM {table_ref(table)}{part}"
+        f"WITH r AS (SELECT {picked}, row_number() OVER () AS place FROM {rows_of(table)}{part}"
         f" LIMIT {_LOOKED_AT_ROWS}), s AS MATERIALIZED (SELECT * FROM r ORDER BY place % {every}, place"
         f" LIMIT {8 * _SAMPLE_VALUES}) SELECT {outputs}"
     )

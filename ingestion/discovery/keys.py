@@ -17,7 +17,7 @@ from ingestion.db_connection import DatabaseConnection
 from ingestion.discovery import limited
 from ingestion.discovery.relationship_keys import Vocabulary
 from ingestion.discovery.relationship_parsing import type_family
-from ingestion.postgres.sql import ident, table_ref
+from ingestion.postgres.sql import ident, rows_of
 from ingestion.schema_discovery import Column, Index, Table
 from ingestion.sync.pipeline import together
 
@@ -172,7 +172,7 @@ async def _count_table(
     large = (estimate if estimate is not None else table.size_bytes // 50) > _COMBINED_ROWS
     try:
         if large:
-            rows = await limited.fetch(db, f"SELECT count(*) AS n FROM {table_ref(table)}", timeout_s=limit_s)
+            rows = await limited.fetch(db, f"SELECT count(*) AS n FROM {rows_of(table)}", timeout_s=limit_s)
             table.row_count, table.row_count_exact = rows[0]["n"], True
             columns = [c for c in columns if c.name == "id" and _best_index(table, _nullable(table)) is None]
         if not large or columns:
@@ -212,7 +212,7 @@ def _count_query(table: Table, columns: Sequence[Column]) -> str:
                 f"percentile_disc(ARRAY[{steps}]::float8[]) WITHIN GROUP (ORDER BY {name}::int8)"
                 f" AS quantiles{place}"
             )
-    return f"SELECT {', '.join(parts)} FROM {table_ref(table)}"
+    return f"SELECT {', '.join(parts)} FROM {rows_of(table)}"
 
 
 def _figures(row: Mapping[str, object], place: int) -> KeyFigures:
@@ -244,7 +244,7 @@ def _width(column: Column) -> int:
 async def exact_count(db: DatabaseConnection, table: Table) -> int:
     """Rows of one table, counted without our time limit; raises SchemaError when it cannot be read."""
     try:
-        rows = await db.execute(f"SELECT count(*) AS n FROM {table_ref(table)}")
+        rows = await db.execute(f"SELECT count(*) AS n FROM {rows_of(table)}")
     except errors.SchemaError as error:
         raise errors.SchemaError(f"{table.name} cannot be counted: {error}", hint=error.hint) from error
     return int(rows[0]["n"])

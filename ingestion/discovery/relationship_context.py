@@ -17,7 +17,7 @@ from ingestion.discovery import limited
 from ingestion.discovery.relationship_evidence import Evidence, which_exist
 from ingestion.discovery.relationship_names import NameMatcher
 from ingestion.discovery.relationship_parsing import compatible
-from ingestion.postgres.sql import ident, table_ref
+from ingestion.postgres.sql import ident, rows_of
 from ingestion.relationships import role_of
 from ingestion.schema_discovery import Column, ImplicitRelationship, Table
 
@@ -83,7 +83,7 @@ async def _of_column(
     rows = await limited.fetch(
         db,
         f"SELECT t, count(*) AS n, (array_agg(DISTINCT v))[1:{_MOST_VALUES}] AS vs FROM"
-        f" (SELECT {kind}::text AS t, {column}::text AS v FROM {table_ref(typed.table)}"
+        f" (SELECT {kind}::text AS t, {column}::text AS v FROM {rows_of(typed.table)}"
         f" WHERE {kind} IS NOT NULL AND {column} IS NOT NULL LIMIT {_SAMPLE_ROWS}) s"
         f" GROUP BY t ORDER BY n DESC, t LIMIT {_MOST_TYPES}",
         timeout_s=_QUERY_LIMIT_S,
@@ -180,9 +180,9 @@ async def _agreement(
     (row,) = await limited.fetch(
         db,
         f"SELECT count(*) AS checked, count(*) FILTER (WHERE s.x = t.{x}) AS agreed"
-        f" FROM (SELECT {c} AS c, {x} AS x FROM {table_ref(source)}"
+        f" FROM (SELECT {c} AS c, {x} AS x FROM {rows_of(source)}"
         f" WHERE {c} IS NOT NULL AND {x} IS NOT NULL LIMIT {_SCOPE_ROWS}) s"
-        f" JOIN {table_ref(target)} t ON t.{k} = s.c WHERE t.{x} IS NOT NULL",
+        f" JOIN {rows_of(target)} t ON t.{k} = s.c WHERE t.{x} IS NOT NULL",
         timeout_s=_QUERY_LIMIT_S,
     )
     return row["checked"], row["agreed"]

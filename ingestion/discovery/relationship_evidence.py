@@ -21,8 +21,8 @@ from ingestion.discovery.keys import KeyFigures
 from ingestion.discovery.relationship_keys import Key
 from ingestion.discovery.relationship_names import NameMatch, NameMatcher
 from ingestion.discovery.relationship_parsing import compatible, type_family
-from ingestion.postgres.sql import ident, table_ref
-from ingestion.relationships import Pair, PairEvidence
+from ingestion.discovery.relationship_weight import Pair, PairEvidence
+from ingestion.postgres.sql import ident, rows_of
 from ingestion.schema_discovery import Column, Table
 from ingestion.sync.pipeline import together
 
@@ -194,7 +194,7 @@ async def _sample(
         for i in range(len(columns))
     )
     query = (
-        f"WITH s AS MATERIALIZED (SELECT {picked} FROM {table_ref(table)}{part} LIMIT {_SAMPLE_ROWS}), {distinct}"
+        f"WITH s AS MATERIALIZED (SELECT {picked} FROM {rows_of(table)}{part} LIMIT {_SAMPLE_ROWS}), {distinct}"
         f" SELECT {outputs}"
     )
     (row,) = await limited.fetch(db, query, timeout_s=_QUERY_LIMIT_S)
@@ -253,7 +253,7 @@ async def which_exist(db: DatabaseConnection, table: Table, key: Column, values:
     rows = await limited.fetch(
         db,
         f"SELECT v::text AS v FROM unnest($1::text[]::{cast}[]) v"
-        f" WHERE v IN (SELECT {column} FROM {table_ref(table)})",
+        f" WHERE v IN (SELECT {column} FROM {rows_of(table)})",
         list(values),
         timeout_s=_QUERY_LIMIT_S,
     )

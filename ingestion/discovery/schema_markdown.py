@@ -29,6 +29,7 @@ def render(schema_map: SchemaMap) -> str:
         "\n\n".join(_table(t, schema_map) for t in schema_map.tables),
         _all_relations(schema_map),
         _candidates(schema_map),
+        _rejected(schema_map),
         _external(schema_map),
         _views(schema_map),
     ]
@@ -200,6 +201,18 @@ def _candidates(m: SchemaMap) -> str:
     lines = [f"- {_link(r.source_table)}.{_outgoing(r)}" for r in m.candidates]
     return (
         "## Possible references\n\nGuesses that nothing follows until somebody accepts them.\n\n"
+        + "\n".join(lines)
+    )
+
+
+def _rejected(m: SchemaMap) -> str:
+    if not m.rejected:
+        return ""
+    lines = [
+        f"- {_link(r.source_table)}.{code(r.source_column)} → {_link(r.target_table)}" for r in m.rejected
+    ]
+    return (
+        "## Rejected references\n\nWhat an operator said is none (`discover --forget` takes it back).\n\n"
         + "\n".join(lines)
     )
 

@@ -82,6 +82,7 @@ async def run(
         views=found.views,
         candidates=inferred.candidates,
         external_columns=inferred.external,
+        rejected=inferred.rejected,
         warnings=found.warnings + _overall_warnings(found.tables),
         schemas=found.schemas,
         server_version=info.version,
@@ -157,9 +158,10 @@ async def _relations(
         decisions=decisions,
     )
     if options.rows:
-        settled = [(r.source_table, r.source_column) for r in inferred.relationships]
+        # What the operator accepted may hold for one type among several: the others are looked for all the same.
+        settled = [(r.source_table, r.source_column) for r in inferred.relationships if r.basis != "operator"]
         typed = await relationship_context.typed_references(db, found.tables, matcher, settled, log)
-        inferred.settle([r for r in typed if relationships.is_allowed(r, decisions or {})])
+        inferred.settle_typed(typed, decisions or {})
     return inferred
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ingestion.db_connection import DatabaseConnection, Row
 from ingestion.discovery import limited
 from ingestion.discovery.relationship_words import split_words, word_set
-from ingestion.postgres.sql import ident, table_ref
+from ingestion.postgres.sql import ident, rows_of
 from ingestion.schema_discovery import Column, Table, TimestampFitness
 
 TIME_TYPES = frozenset({"timestamp", "timestamptz"})
@@ -137,7 +137,7 @@ def _query(table: Table, columns: Sequence[Column]) -> str:
             f"count(before{i}) AS compared{i}",
         ]
     return (
-        f"WITH s AS MATERIALIZED (SELECT {version} AS version, {picked} FROM {table_ref(table)}{part}"
+        f"WITH s AS MATERIALIZED (SELECT {version} AS version, {picked} FROM {rows_of(table)}{part}"
         f" LIMIT {_SAMPLE_ROWS}), w AS (SELECT *, {', '.join(steps)} FROM s)"
         f" SELECT {', '.join(outputs)} FROM w"
     )

@@ -225,6 +225,7 @@ async def _manager(
         publish=publish,
         control=control,
         on_start=started,
+        notes=await discovering.notes(await connections.state(), schema),
         delete_share=settings.delete_share,
     )
     return manager, stages

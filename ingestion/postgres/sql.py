@@ -65,6 +65,11 @@ def table_ref(table: Table) -> str:
     return f"{ident(table.schema)}.{ident(table.relname or table.name)}"
 
 
+def rows_of(table: Table) -> str:
+    """What stands after FROM for the table's own rows: those of tables that inherit from it are left to these."""
+    return f"ONLY {table_ref(table)}" if table.kind == "table" else table_ref(table)
+
+
 def base_type(column: Column) -> str:
     """The bare name of the column's type below domains: `int8`, `varchar`, `_text` for an array.
 

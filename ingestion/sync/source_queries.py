@@ -205,9 +205,7 @@ class TableQueries:
         return f"{_prefix(self.heap)}, {cells}" if cells else _prefix(self.heap)
 
     def _from(self) -> str:
-        # Rows of tables that inherit from this one are rows of those tables; a partitioned root holds none.
-        only = "ONLY " if self.table.kind == "table" else ""
-        return f"{only}{sql.table_ref(self.table)} AS t"
+        return f"{sql.rows_of(self.table)} AS t"
 
     def _any_null(self) -> str:
         return " OR ".join(f"t.{sql.ident(column.name)} IS NULL" for column in self.key)

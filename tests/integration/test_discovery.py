@@ -63,9 +63,10 @@ async def test_everything_that_postgresql_has(admin: asyncpg.Connection, discove
         CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one;
         INSERT INTO events SELECT n, '2024-06-01' FROM generate_series(1, 5) n;
         INSERT INTO events VALUES (9, '2030-01-01');
+        INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2, 1), (3, 1);
         """
     )
-    found = await discovery.discover()
+    found = await discovery.discover(include_samples=True, include_stats=True)
     assert [t.name for t in found.tables] == sorted(
         ["plain", "accounting.invoices", ODD, "events", "parent", "child"]
     )
@@ -90,7 +91,10 @@ async def test_everything_that_postgresql_has(admin: asyncpg.Connection, discove
     assert (events.kind, events.row_count, events.row_count_exact) == ("partitioned", 6, True)
     assert events.partitions == ["events_1", "events_2"]
     assert events.size_bytes > 0
-    assert found.table("child").inherits == ["parent"]
+    parent, child = found.table("parent"), found.table("child")
+    assert child.inherits == ["parent"]
+    assert (parent.row_count, child.row_count, parent.warnings) == (1, 2, [])
+    assert parent.samples == [{"id": "1"}]
     invoices = found.table("accounting.invoices")
     assert (invoices.schema, invoices.relname, invoices.key_basis) == (
         "accounting",
