@@ -18,6 +18,7 @@ from ingestion.settings import Settings
 OLDEST_POSTGRES, NEWEST_POSTGRES = 13, 18
 LEAST_FREE_BYTES = 2**30
 CLOCK_SKEW_S = 5.0
+_DEPLOY = "Run `procore-ingest vespa deploy`."
 
 
 async def examine(settings: Settings) -> list[Check]:
@@ -134,7 +135,18 @@ async def _vespa(connections: Connections) -> list[Check]:
             f"missing: {', '.join(info.missing)}"
             if info.missing
             else f"complete; {info.records:,} records, {info.files:,} files",
-            "Run `procore-ingest vespa deploy`." if info.missing else "",
+            _DEPLOY if info.missing else "",
+        )
+    )
+    deployed, needed = info.package_version, info.needed_version
+    checks.append(
+        Check(
+            "vespa: package",
+            "ok" if deployed >= needed else "problem",
+            f"version {deployed or 'unknown'} is deployed, version {needed} is needed"
+            if deployed < needed
+            else f"version {deployed}",
+            _DEPLOY if deployed < needed else "",
         )
     )
     return checks

@@ -6,7 +6,7 @@ from ingestion.connections import Connections
 from ingestion.reports import SourceInfo, VespaInfo
 from ingestion.vespa import queries
 from ingestion.vespa.client import FILE, RECORD
-from ingestion.vespa.schemas import SCHEMAS
+from ingestion.vespa.schemas import PACKAGE_VERSION, SCHEMAS
 
 _CAN_WRITE = """
 SELECT rolsuper OR EXISTS (
@@ -53,6 +53,8 @@ async def vespa_info(connections: Connections) -> VespaInfo:
         missing=missing,
         records=counts.get(RECORD, 0),
         files=counts.get(FILE, 0),
+        package_version=await index.package_version() if up else 0,
+        needed_version=PACKAGE_VERSION,
     )
 
 

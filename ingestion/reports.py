@@ -78,6 +78,9 @@ class VespaInfo:
     missing: tuple[str, ...]
     records: int
     files: int
+    package_version: int = 0
+    """Of the deployed application package, as far as this version of the product knows; 0 for none of ours."""
+    needed_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

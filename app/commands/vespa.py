@@ -40,7 +40,7 @@ async def _package(inv: Invocation) -> ExitCode:
 
 async def _deploy(inv: Invocation) -> ExitCode:
     from ingestion.inspecting import needed_fields
-    from ingestion.vespa import client, deploying, package
+    from ingestion.vespa import client, deploying, package, versions
 
     out, settings = inv.out, inv.settings
     host = urlsplit(settings.vespa_url).hostname or "localhost"
@@ -55,17 +55,22 @@ async def _deploy(inv: Invocation) -> ExitCode:
         token=settings.vespa_token or None,
     )
     config_server = inv.args.config_server or f"http://{f'[{host}]' if ':' in host else host}:19071"
-    out.say(f"deploying to {config_server}")
-    done = await deploying.deploy(config_server, package.zip_bytes())
-    for line in (done.message, *(f"warning: {text}" for text in done.warnings), *done.actions):
-        out.say(line)
     async with client.VespaSession(vespa, namespace=settings.namespace) as session:
+        before = await deploying.deployed_version(session)
+        again = versions.feed_again(before, package.PACKAGE_VERSION)
+        replaced = f" over version {before}" if before else ""
+        out.say(f"deploying package version {package.PACKAGE_VERSION}{replaced} to {config_server}")
+        done = await deploying.deploy(config_server, package.zip_bytes())
+        for line in (done.message, *(f"warning: {text}" for text in done.warnings), *done.actions):
+            out.say(line)
         await deploying.wait_until_serving(
             session,
             needed=needed_fields(),
             on_wait=lambda waited: out.say(f"waiting until it serves ({waited:.0f} s)"),
         )
     out.say(f"the application serves at {settings.vespa_url}")
+    if again:
+        out.say(f"feed again: {', '.join(again)} (`procore-ingest ingest --full`)")
     if out.as_json:
         out.json(
             {
@@ -73,6 +78,7 @@ async def _deploy(inv: Invocation) -> ExitCode:
                 "package_version": package.PACKAGE_VERSION,
                 "warnings": done.warnings,
                 "actions": done.actions,
+                "feed_again": again,
             }
         )
     return ExitCode.DONE

@@ -23,6 +23,7 @@ from yarl import URL
 
 from ingestion import errors
 from ingestion.redaction import redact_text
+from ingestion.vespa.schemas import PACKAGE_VERSION, version_marker
 from ingestion.vespa.transport import Transport
 
 if TYPE_CHECKING:
@@ -272,6 +273,28 @@ class VespaSession:
                     if status != 200
                 ]
         return missing
+
+    async def package_version(self) -> int:
+        """The version of the application package that is deployed, as far as we know versions; 0 for none of ours.
+
+        Each package holds a rank profile for every version it includes, and Vespa refuses the others.
+        Raises errors.VespaUnavailable when it cannot say.
+        """
+        for version in range(PACKAGE_VERSION, 0, -1):
+            params = {
+                "yql": f"select * from {SCHEMA} where false limit 0",
+                "ranking": version_marker(version),
+                "timeout": "10s",
+            }
+            answer = await self.request("POST", "/search/", body=orjson.dumps(params))
+            root = answer.body.get("root")
+            if answer.status == 429 or answer.status >= 500:
+                raise not_ready(self.url, answer)
+            if not isinstance(root, dict):
+                raise not_vespa(self.url, answer)
+            if answer.status == 200 and not root.get("errors"):
+                return version
+        return 0
 
     async def _visit_status(self, doc_type: str, field_set: str) -> int:
         answer = await self.request(

@@ -16,6 +16,7 @@ import aiohttp
 
 from ingestion import errors
 from ingestion.vespa.client import Answer, VespaSession, _json_object
+from ingestion.vespa.schemas import PACKAGE_VERSION
 
 DEPLOY_TIMEOUT_S = 120.0
 SERVE_TIMEOUT_S = 300.0
@@ -38,7 +39,7 @@ class Deployment:
 async def deploy(config_url: str, package: bytes) -> Deployment:
     """Send the zipped package to the config server, which validates and activates it.
 
-    Raises errors.VespaUnavailable when no config server answers, errors.SchemaError when it refuses.
+    Raises errors.VespaUnavailable when no config server answers, errors.IndexError when it refuses.
     """
     parts = urlsplit(config_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -60,7 +61,7 @@ async def deploy(config_url: str, package: bytes) -> Deployment:
             hint="Start Vespa, or give its config server (port 19071) with --config-server.",
         ) from error
     if answer.status != 200:
-        raise errors.SchemaError(
+        raise errors.IndexError(
             f"the config server refused the application package ({answer.status}): {answer.message}",
             hint="The message names the cause; `vespa package --output DIR` writes the package to look at.",
         )
@@ -88,7 +89,7 @@ async def wait_until_serving(
     poll_s: float = POLL_S,
     on_wait: Callable[[float], None] | None = None,
 ) -> None:
-    """Return once the application answers on its data plane and knows every field of `needed`.
+    """Return once the application answers on its data plane, knows every field of `needed`, and is our version.
 
     An application that was there before answers long before the new one is in place, so answering is not
     enough. `on_wait` gets the seconds waited so far, every ten seconds. Raises errors.VespaUnavailable after
@@ -127,6 +128,18 @@ async def _lacking(session: VespaSession, needed: Mapping[str, list[str]]) -> st
         return f"is not up ({answer.status})"
     try:
         missing = await session.missing_fields(needed)
+        if missing:
+            return f"lacks {', '.join(missing[:5])}"
+        if await session.package_version() < PACKAGE_VERSION:
+            return f"does not serve package version {PACKAGE_VERSION} yet"
     except errors.VespaUnavailable:
         return "is not ready"
-    return f"lacks {', '.join(missing[:5])}" if missing else ""
+    return ""
+
+
+async def deployed_version(session: VespaSession) -> int:
+    """The package version that serves before a deployment; 0 where nothing of ours answers."""
+    try:
+        return await session.package_version()
+    except errors.VespaUnavailable:
+        return 0

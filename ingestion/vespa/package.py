@@ -10,13 +10,16 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion import errors
 from ingestion.vespa import schemas
-from ingestion.vespa.schemas import APPLICATION, CLUSTER, PACKAGE_VERSION, SCHEMAS, Field, Schema
+from ingestion.vespa.schemas import APPLICATION, CLUSTER, PACKAGE_VERSION, SCHEMAS, Field, Schema, Summary
+from ingestion.vespa.versions import CHANGES, Change
 
 if TYPE_CHECKING:
     from vespa import package as pyvespa
@@ -31,6 +34,8 @@ __all__ = [
     "zip_bytes",
 ]
 
+OVERRIDE_TIME = timedelta(days=28)
+
 required_vespa_version = "8.300.0"
 """Oldest Vespa that the package asks for: conditional puts with `create`, match-features, `in`."""
 
@@ -41,11 +46,36 @@ _STRUCT = re.compile(r"^ {8}struct \w+ \{\n(?: {12}.*\n)* {8}\}\n", re.MULTILINE
 _CASED_MATCH = re.compile(r"(\n *)match \{\s*cased\s*\}")
 
 
-def files() -> dict[str, str]:
-    """Every file of the package: path inside it → text."""
+def files(*, changes: Sequence[Change] = CHANGES, today: date | None = None) -> dict[str, str]:
+    """Every file of the package: path inside it → text.
+
+    Where a version is incompatible with older ones, `validation-overrides.xml` allows the change for
+    four weeks from `today` on (Vespa refuses more than 30 days).
+    """
     out = {"services.xml": services_xml()}
     out.update({f"schemas/{name}.sd": schema_text(name) for name in SCHEMAS})
+    if any(change.overrides for change in changes):
+        out["validation-overrides.xml"] = validation_overrides(changes, today or datetime.now(UTC).date())
     return out
+
+
+def validation_overrides(changes: Sequence[Change], today: date) -> str:
+    """What deploying over an older version needs to be allowed, each with its reason.
+
+    https://docs.vespa.ai/en/reference/applications/validation-overrides.html
+    """
+    from vespa import package as pyvespa
+
+    until = (today + OVERRIDE_TIME).isoformat()
+    application = pyvespa.ApplicationPackage(
+        APPLICATION,
+        validations=[
+            pyvespa.Validation(id, until, comment=f"package version {change.version}: {change.what}")
+            for change in changes
+            for id in change.overrides
+        ],
+    )
+    return str(application.validations_to_text).strip() + "\n"
 
 
 def write(output_dir: Path | str) -> list[Path]:
@@ -143,13 +173,23 @@ def _pyvespa_schema(schema: Schema) -> pyvespa.Schema:
         document_summaries=[
             pyvespa.DocumentSummary(
                 item.name,
-                summary_fields=[pyvespa.Summary(n) for n in item.fields],
+                summary_fields=[
+                    *(pyvespa.Summary(n) for n in item.fields),
+                    *(
+                        pyvespa.Summary(t.name, fields=[("source", t.source), "dynamic"])
+                        for t in item.teasers
+                    ),
+                ],
                 # Said aloud, or every deployment warns of it (…/schemas.html#document-summary).
-                from_disk=not all(schema.by_name[n].attribute for n in item.fields) or None,
+                from_disk=_reads_disk(schema, item) or None,
             )
             for item in schema.summaries
         ],
     )
+
+
+def _reads_disk(schema: Schema, summary: Summary) -> bool:
+    return bool(summary.teasers) or not all(schema.by_name[name].attribute for name in summary.fields)
 
 
 def _pyvespa_field(item: Field) -> pyvespa.Field:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion.transform import document_ids
-from ingestion.vespa.client import FILE, RECORD, VespaSession
+from ingestion.vespa.client import FILE, RECORD, SCHEMA, VespaSession
 
 SNIPPET_CHARACTERS = 160
+_MARK = re.compile("</?hi>")
 LARGEST_OFFSET = 1_000
 """Vespa refuses a larger one (`maxOffset` of its default query profile)."""
+SCHEMA_PREFIX = "schema:"
+"""What the id of a table's own document begins with, where ids of records begin with their table."""
 MOST_GROUPS = 5_000
 """Vespa refuses more than 10,000 groups over a whole request unless a query profile raises that."""
 
@@ -74,25 +77,34 @@ async def search(
     limit: int = 20,
     offset: int = 0,
 ) -> SearchPage:
-    """Records that match any word of `text`, best first (BM25); an empty text lists the newest.
+    """Records and tables that match any word of `text`, best first (BM25); an empty text lists the newest records.
 
-    Raises errors.IndexError when Vespa refuses the query (its limits: 400 hits, offset 1,000).
+    A table's own document explains its columns and relations; it belongs to no project. Hits hold what the
+    summary `lean` holds, never whole texts. Raises errors.IndexError when Vespa refuses the query (its
+    limits: 400 hits, offset 1,000).
     """
-    where = [_scope(session)]
-    if text.strip():
+    asked = text.strip()
+    sources, where = [RECORD], [_scope(session)]
+    if asked:
         where.append("userQuery()")
-    if table is not None:
-        where.append(f"source_table contains {literal(table)}")
     if project is not None:
         where.append(f"project_id = {_long(project)}")
+    elif asked:
+        sources.append(SCHEMA)
+    if table is not None:
+        tests = [f"source_table contains {literal(table)}"]
+        if SCHEMA in sources:
+            tests.append(f"table_name contains {literal(table)}")
+        where.append(f"({' or '.join(tests)})")
     params: dict[str, Any] = {
-        "yql": f"select * from {RECORD} where {' and '.join(where)}",
+        "yql": f"select * from sources {', '.join(sources)} where {' and '.join(where)}",
         "hits": limit,
         "offset": offset,
-        "ranking": "bm25" if text.strip() else "newest",
+        "ranking": "bm25" if asked else "newest",
+        "presentation.summary": "lean",
         "timeout": "10s",
     }
-    if text.strip():
+    if asked:
         params["query"] = text
     root = await session.query(params)
     hits = tuple(_hit(child, text) for child in root.get("children", []) if "fields" in child)
@@ -124,12 +136,13 @@ async def related(
 
 
 async def files_of(session: VespaSession, doc_id: str, *, limit: int = 100) -> list[dict[str, Any]]:
-    """The fields of the file documents that name this record."""
+    """The files of this record, without the text inside them: the fields of the summary `lean`."""
     root = await session.query(
         {
             "yql": f"select * from {FILE} where {_scope(session)} "
             f"and record_doc_ids contains {literal(doc_id)}",
             "hits": limit,
+            "presentation.summary": "lean",
             "timeout": "10s",
         }
     )
@@ -185,6 +198,11 @@ def title_of(fields: Mapping[str, Any]) -> str:
     return ""
 
 
+def teaser(marked: str) -> str:
+    """A dynamic summary on one line, without its marks (…/reference/schemas/schemas.html#summary)."""
+    return " ".join(_MARK.sub("", marked).replace("<sep />", " … ").split())
+
+
 def snippet(content: str, text: str) -> str:
     """The part of `content` around the first word of `text` found in it, on one line."""
     flat = " ".join(content.split())
@@ -205,14 +223,14 @@ def _long(value: int) -> str:
 
 def _hit(child: Mapping[str, Any], text: str) -> Hit:
     fields = dict(child["fields"])
-    return Hit(
-        doc_id=str(fields.get("doc_id", "")),
-        source_table=str(fields.get("source_table", "")),
-        source_id=str(fields.get("source_id", "")),
-        relevance=float(child.get("relevance", 0.0)),
-        snippet=snippet(str(fields.get("content_text", "")), text),
-        fields=fields,
-    )
+    shown = snippet(teaser(str(fields.get("snippet", ""))), text)
+    if "table_name" in fields:
+        table = str(fields["table_name"])
+        doc_id, source_id = f"{SCHEMA_PREFIX}{table}", ""
+    else:
+        table, source_id = str(fields.get("source_table", "")), str(fields.get("source_id", ""))
+        doc_id = str(fields.get("doc_id", ""))
+    return Hit(doc_id, table, source_id, float(child.get("relevance", 0.0)), shown, fields)
 
 
 async def _referring(
@@ -231,6 +249,7 @@ async def _referring(
                 "hits": limit,
                 "offset": offset,
                 "ranking": "newest",
+                "presentation.summary": "links",
                 "timeout": "10s",
             }
         )
@@ -253,6 +272,7 @@ async def _titles(session: VespaSession, doc_ids: list[str]) -> dict[str, str]:
         {
             "yql": f"select * from {RECORD} where {_scope(session)} and doc_id in ({listed})",
             "hits": len(doc_ids),
+            "presentation.summary": "links",
             "timeout": "10s",
         }
     )

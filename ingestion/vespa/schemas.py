@@ -18,7 +18,8 @@ from typing import Literal
 
 APPLICATION = "procore"
 CLUSTER = "procore_content"
-PACKAGE_VERSION = 1
+PACKAGE_VERSION = 2
+"""Rises with every change of the package; `versions` says what each one changed."""
 
 Kind = Literal["scalar", "array", "map"]
 
@@ -96,11 +97,23 @@ class RankProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class Teaser:
+    """A field of a summary that holds the part of the text `source` around the words that matched.
+
+    …/schemas.html#summary, `dynamic`; the matching words are marked with `<hi>`, gaps with `<sep />`.
+    """
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A document summary: the fields that a query with `presentation.summary=NAME` gets back."""
 
     name: str
     fields: tuple[str, ...]
+    teasers: tuple[Teaser, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +182,11 @@ def _text(name: str) -> Field:
     return Field(name, "string", index=True)
 
 
+def version_marker(version: int) -> str:
+    """The rank profile by which a deployed package says that it includes `version`."""
+    return f"package_v{version}"
+
+
 def _profiles(text_field: str, time_field: str) -> tuple[RankProfile, ...]:
     return (
         RankProfile("default", f"bm25({text_field})", inherits=""),
@@ -178,8 +196,8 @@ def _profiles(text_field: str, time_field: str) -> tuple[RankProfile, ...]:
             match_features=(f"bm25({text_field})", f"attribute({time_field})"),
         ),
         RankProfile("newest", f"attribute({time_field})"),
-        # A marker that a client can ask for: deployed packages answer 400 for a version they lack.
-        RankProfile(f"package_v{PACKAGE_VERSION}", "0", inherits="unranked"),
+        # Markers that a client can ask for: a deployed package answers 400 for a version it does not include.
+        *(RankProfile(version_marker(n), "0", inherits="unranked") for n in range(1, PACKAGE_VERSION + 1)),
     )
 
 
@@ -243,18 +261,10 @@ PROCORE_RECORD = Schema(
         Summary("ids", ("doc_id", "updated_at")),
         Summary(
             "lean",
-            (
-                "doc_id",
-                "source_table",
-                "source_id",
-                "project_id",
-                "created_at",
-                "updated_at",
-                "relationships",
-                "file_references",
-                "content_text",
-            ),
+            ("doc_id", "source_table", "source_id", "project_id", "created_at", "updated_at"),
+            (Teaser("snippet", "content_text"),),
         ),
+        Summary("links", ("doc_id", "source_table", "source_id", "metadata", "relationships")),
     ),
 )
 
@@ -304,8 +314,11 @@ PROCORE_FILE = Schema(
                 "source_table",
                 "source_id",
                 "source_column",
+                "record_doc_ids",
                 "status",
+                "error",
             ),
+            (Teaser("snippet", "extracted_text"),),
         ),
     ),
 )
@@ -313,8 +326,11 @@ PROCORE_FILE = Schema(
 PROCORE_SCHEMA = Schema(
     name="procore_schema",
     structs=(
-        Struct("column_info", (StructField("name"), StructField("type"), StructField("sensitivity"))),
+        Struct(
+            "column_info", tuple(StructField(n) for n in ("name", "type", "sensitivity", "role", "comment"))
+        ),
         Struct("relation_info", tuple(StructField(n) for n in ("column", "target_table", "target_column"))),
+        Struct("referrer_info", (StructField("source_table"), StructField("source_column"))),
     ),
     fields=(
         _identity("table_name"),
@@ -331,6 +347,13 @@ PROCORE_SCHEMA = Schema(
                 StructField("target_table", attribute=True, fast_search=True),
             ),
         ),
+        Field(
+            "referrers",
+            "array<referrer_info>",
+            searchable=(StructField("source_table", attribute=True, fast_search=True),),
+        ),
+        Field("key_columns", "array<string>"),
+        Field("time_column", "string"),
         _number("read_seq", fast_search=True),
         _number("ingested_at"),
     ),
@@ -338,7 +361,7 @@ PROCORE_SCHEMA = Schema(
     rank_profiles=_profiles("description", "ingested_at"),
     summaries=(
         Summary("ids", ("table_name",)),
-        Summary("lean", ("table_name", "schema", "row_count", "description")),
+        Summary("lean", ("table_name", "schema", "row_count"), (Teaser("snippet", "description"),)),
     ),
 )
 

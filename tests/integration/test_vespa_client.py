@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from ingestion import errors
+from ingestion.discovery import schema_documents
 from ingestion.inspecting import needed_fields
+from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
 from ingestion.transform import document_ids
 from ingestion.vespa import client, queries, visiting
 from ingestion.vespa.feeding import Feeder, Operation, Verdict
@@ -131,6 +133,56 @@ async def test_search_ranks_filters_and_shows_where_it_matched(session: client.V
     assert [h.doc_id for h in big.hits] == ["rfis:1"]
     assert (await queries.search(session, 'no"such\\word')).hits == ()
     assert {h.doc_id for h in (await queries.search(session, "")).hits} == {"rfis:1", "rfis:2", "photos:3"}
+
+
+async def test_hits_are_lean_whatever_the_record_holds(session: client.VespaSession) -> None:
+    text = "filler words " * 20_000 + "the damper is stuck " + "more of it " * 20_000
+    await Feeder(session).feed([record("rfis", "1", content_text=text, metadata={"title": "x" * 9000})])
+    (hit,) = (await queries.search(session, "dampers")).hits
+    assert "the damper is stuck" in hit.snippet
+    assert "<" not in hit.snippet
+    assert len(str(hit.fields)) < 1000
+
+
+async def test_a_table_is_found_by_what_it_is_called_and_holds_and_explains_its_columns(
+    session: client.VespaSession,
+) -> None:
+    link = ImplicitRelationship("punch_items", "created_by_id", "users")
+    columns = [
+        Column("id", "bigint", False),
+        Column("created_by_id", "bigint", True),
+        Column("gate_code", "text", True, sensitivity="secret"),
+        Column("due", "date", True, comment="when it must be done"),
+    ]
+    tables = [
+        Table("punch_items", 7, columns, [], [], key_columns=["id"], timestamp_column="due"),
+        Table("users", 2, columns[:1], [], [], key_columns=["id"]),
+    ]
+    schema = SchemaMap("", "procore", tables, [link])
+    operations = schema_documents.operations(schema, ["punch_items", "users"], 1)
+    await Feeder(session).feed([*operations, record("users", "1", content_text="Ann", project_id=5)])
+    for text, expected in (
+        ("punch", "schema:punch_items"),
+        ("created by", "schema:punch_items"),
+        ("must be done", "schema:punch_items"),
+        ("Ann", "users:1"),
+    ):
+        assert (await queries.search(session, text)).hits[0].doc_id == expected, text
+    page = await queries.search(session, "id", table="users")
+    assert [(hit.doc_id, hit.source_table) for hit in page.hits] == [("schema:users", "users")]
+    assert (await queries.search(session, "punch", project=5)).hits == ()  # a table is of no project
+    explained = await session.document(client.SCHEMA, "punch_items")
+    assert explained is not None
+    assert {c["name"]: c.get("role", "") for c in explained["columns"]} == {
+        "id": "the key",
+        "created_by_id": "refers to users.id",
+        "gate_code": "secret, never indexed",
+        "due": "when the row last changed",
+    }
+    assert explained["columns"][3]["comment"] == "when it must be done"
+    target = await session.document(client.SCHEMA, "users")
+    assert target is not None
+    assert target["referrers"] == [{"source_table": "punch_items", "source_column": "created_by_id"}]
 
 
 async def test_missing_fields_are_named_and_none_is_missing_of_our_own_package(

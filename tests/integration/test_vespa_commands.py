@@ -58,10 +58,22 @@ class ConfigServer:
 
 
 class DataPlane:
-    """An application that comes up: each status is answered once, the last one for ever."""
+    """An application that comes up: each status is answered once, the last one for ever.
 
-    def __init__(self, *, status: list[int], visit: list[int]) -> None:
+    `versions` are those of the package that it serves, one for each time it is asked for its own.
+    """
+
+    def __init__(self, *, status: list[int], visit: list[int], versions: list[int] | None = None) -> None:
         self.left, self.asked = {"status": status, "visit": visit}, 0
+        self.versions = versions or [package.PACKAGE_VERSION]
+
+    async def query(self, request: web.Request) -> web.Response:
+        asked = int((await request.json())["ranking"].removeprefix("package_v"))
+        if asked <= self.versions[0]:
+            return web.json_response({"root": {"id": "toplevel"}})
+        if asked == package.PACKAGE_VERSION and len(self.versions) > 1:
+            self.versions.pop(0)
+        return web.json_response({"root": {"errors": [{"code": 4, "message": "no such"}]}}, status=400)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked += 1
@@ -107,7 +119,7 @@ async def test_deploy_names_what_the_config_server_refuses(
 ) -> None:
     state, url = config_server
     state.status, state.body = 400, dict[str, Any](REFUSED)
-    assert await run("vespa", "deploy", "--config-server", url) == ExitCode.USAGE
+    assert await run("vespa", "deploy", "--config-server", url) == ExitCode.VESPA
     shown = capsys.readouterr().err
     assert "refused the application package (400): Invalid application: no field 'x'" in shown
     assert "vespa package --output" in shown
@@ -132,6 +144,7 @@ async def wait_for(plane: DataPlane, **options: Any) -> list[float]:
     waits: list[float] = []
     app = web.Application()
     app.router.add_get("/{rest:.*}", plane.answer)
+    app.router.add_post("/search/", plane.query)
     async with (
         TestServer(app) as server,
         client.VespaSession(client.build(str(server.make_url("")))) as session,
@@ -143,24 +156,47 @@ async def wait_for(plane: DataPlane, **options: Any) -> list[float]:
 
 
 async def test_an_older_application_that_answers_is_not_taken_for_the_new_one() -> None:
-    plane = DataPlane(status=[503, 200], visit=[503, 400, 200])
+    plane = DataPlane(status=[503, 200], visit=[503, 400, 200], versions=[1, package.PACKAGE_VERSION])
     assert len(await wait_for(plane)) == 1  # told once, and then every ten seconds
     assert plane.asked > 6
+    assert plane.versions == [package.PACKAGE_VERSION]
 
 
 @pytest.mark.parametrize(
-    ("status", "visit", "said"),
+    ("status", "visit", "version", "said"),
     [
-        (503, 503, r"is not up \(503\)"),
-        (200, 400, "lacks procore_record, procore_file, procore_schema"),
-        (403, 200, "refuses the login"),
+        (503, 503, 2, r"is not up \(503\)"),
+        (200, 400, 2, "lacks procore_record, procore_file, procore_schema"),
+        (200, 200, 1, "does not serve package version 2 yet"),
+        (403, 200, 2, "refuses the login"),
     ],
 )
 async def test_an_application_that_does_not_come_up_is_named_with_what_it_lacks(
-    status: int, visit: int, said: str
+    status: int, visit: int, version: int, said: str
 ) -> None:
     with pytest.raises(errors.VespaUnavailable, match=said):
-        await wait_for(DataPlane(status=[status], visit=[visit]), timeout_s=0.01)
+        await wait_for(DataPlane(status=[status], visit=[visit], versions=[version]), timeout_s=0.01)
+
+
+@pytest.mark.parametrize("deployed", [0, 1, package.PACKAGE_VERSION])
+async def test_doctor_compares_the_deployed_package_with_the_needed_one(
+    deployed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane = DataPlane(status=[200], visit=[400], versions=[deployed])
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", plane.answer)
+    app.router.add_post("/search/", plane.query)
+    async with TestServer(app) as server:
+        await run("doctor", "--vespa-url", str(server.make_url("")).rstrip("/"), "--json")
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert "procore_record" in checks["vespa: schema"]["message"]
+    assert "vespa deploy" in checks["vespa: schema"]["hint"]
+    said = checks["vespa: package"]
+    if deployed == package.PACKAGE_VERSION:
+        assert (said["state"], said["message"]) == ("ok", f"version {deployed}")
+    else:
+        assert said["message"].endswith(f"version {package.PACKAGE_VERSION} is needed")
+        assert "vespa deploy" in said["hint"]
 
 
 # ----------------------------------------------------------------------- serve

@@ -44,6 +44,7 @@ _LINES = {
     "expression": r"0|(bm25|attribute)\(\w+\)",
     "match-features": r"(bm25|attribute)\(\w+\)",
     "document-summary": r"from-disk",
+    "summary": r"source: \w+|dynamic",
 }
 _NAMED = {"schema", "document", "struct", "field", "struct-field", "fieldset", "rank-profile", "document-summary",
           "summary"}  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,8 +17,8 @@ import pytest
 from sd_grammar import PRIMITIVES, RESERVED_FIELDS, RESERVED_MEMBERS, Block, parse
 
 from ingestion import errors
-from ingestion.vespa import package
-from ingestion.vespa.schemas import SCHEMAS
+from ingestion.vespa import package, versions
+from ingestion.vespa.schemas import SCHEMAS, version_marker
 
 CASED = {
     "procore_record": {"doc_id", "source", "source_table", "source_id"},
@@ -151,9 +152,15 @@ def test_rank_profiles_inherit_and_read_what_exists(sd: Block) -> None:
 
 def test_document_summaries_name_fields_and_say_when_they_read_the_disk(sd: Block) -> None:
     for summary in sd.all("document-summary"):
-        named = [fields(sd)[item.name] for item in summary.all("summary")]
-        assert all("summary" in field.setting("indexing") for field in named)
-        on_disk = not all("attribute" in field.setting("indexing") for field in named)
+        on_disk = False
+        for item in summary.all("summary"):
+            (name,) = item.setting("source") or [item.name]
+            field = fields(sd)[name]
+            if "dynamic" in item.lines:
+                assert item.name not in fields(sd)  # or it would change what other summaries hold
+                assert field.setting("indexing") == ["index", "summary"]
+            assert "summary" in field.setting("indexing")
+            on_disk = on_disk or "attribute" not in field.setting("indexing")
         assert summary.lines == (["from-disk"] if on_disk else [])
 
 
@@ -168,7 +175,7 @@ def test_the_schema_file_holds_all_that_is_declared(sd: Block) -> None:
         ]
     assert structs(sd) == {s.name: {m.name: m.type for m in s.fields} for s in declared.structs}
     assert {s.name: [i.name for i in s.all("summary")] for s in sd.all("document-summary")} == {
-        s.name: list(s.fields) for s in declared.summaries
+        s.name: [*s.fields, *(teaser.name for teaser in s.teasers)] for s in declared.summaries
     }
 
 
@@ -185,6 +192,31 @@ def test_the_grammar_refuses_what_the_reference_does_not_allow(line: str, said: 
     text = package.files()["schemas/procore_record.sd"]
     with pytest.raises(AssertionError, match=said):
         parse(text.replace("struct-field key {", "struct-field key {\n" + line, 1))
+
+
+# -------------------------------------------------------------------- versions
+
+
+def test_every_version_says_what_it_changed_and_is_marked_in_the_package(sd: Block) -> None:
+    assert [change.version for change in versions.CHANGES] == list(range(1, package.PACKAGE_VERSION + 1))
+    marks = {profile.name for profile in sd.all("rank-profile")}
+    assert {version_marker(change.version) for change in versions.CHANGES} <= marks
+
+
+def test_a_package_that_only_adds_needs_no_validation_override() -> None:
+    assert not any(change.overrides or change.feed_again for change in versions.CHANGES)
+    assert "validation-overrides.xml" not in package.files()
+
+
+def test_an_incompatible_version_brings_its_override_and_says_what_to_feed_again() -> None:
+    """Vespa ignores an override that is over, and refuses one more than 30 days ahead."""
+    breaking = versions.Change(9, "project_id is text", ("field-type-change",), ("procore_record",))
+    files = package.files(changes=(*versions.CHANGES, breaking), today=date(2026, 1, 10))
+    (allow,) = ElementTree.fromstring(files["validation-overrides.xml"])
+    assert (allow.text, allow.get("until")) == ("field-type-change", "2026-02-07")
+    assert "project_id is text" in str(allow.get("comment"))
+    assert versions.feed_again(8, 9, (breaking,)) == ("procore_record",)
+    assert versions.feed_again(9, 9, (breaking,)) == versions.feed_again(0, 9, (breaking,)) == ()
 
 
 # ----------------------------------------------------------------- services.xml

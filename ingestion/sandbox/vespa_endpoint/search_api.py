@@ -24,6 +24,7 @@ from ingestion.sandbox.vespa_endpoint.responses import Request, Response, json_r
 from ingestion.sandbox.vespa_endpoint.searching import Answer, Hit, Query
 from ingestion.sandbox.vespa_endpoint.simple_query import parse_simple
 from ingestion.sandbox.vespa_endpoint.store import Store
+from ingestion.sandbox.vespa_endpoint.teasers import asked_words, teaser
 from ingestion.sandbox.vespa_endpoint.yql import parse_yql
 from ingestion.vespa.schemas import CLUSTER, SCHEMAS, Schema
 
@@ -74,7 +75,7 @@ class SearchApi:
         try:
             parameters = await _parameters(request)
             query, select = _query(parameters)
-            render = _Rendering(parameters, select, query.schemas)
+            render = _Rendering(parameters, select, query)
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(self._executor, searching.run, self._store, query)
             result: dict[str, Any] = {}
@@ -268,15 +269,21 @@ def _names(value: Any) -> list[str]:
 class _Rendering:
     """How hits look: which summary, which fields."""
 
-    def __init__(
-        self, parameters: Mapping[str, Any], select: Select | None, schemas: tuple[Schema, ...]
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, Any], select: Select | None, query: Query) -> None:
         self.summary = str(parameters.get("presentation.summary", "default"))
         self.fields = select.fields if select else None
-        if not any(schema.summary(self.summary) for schema in schemas):
+        self.query = query
+        if not any(schema.summary(self.summary) for schema in query.schemas):
             raise QueryRefused(f"invalid presentation.summary: no document summary '{self.summary}'", code=4)
         if self.fields is not None:
             known = {item.name for schema in SCHEMAS.values() for item in schema.fields}
+            known |= {
+                item.name
+                for schema in query.schemas
+                for summary in schema.summaries
+                if summary.name == self.summary
+                for item in summary.teasers
+            }
             for name in self.fields:
                 if name not in known and name not in ("documentid", "sddocname", "matchfeatures", "*"):
                     raise QueryRefused(f"Field '{name}' does not exist.", code=4)
@@ -319,6 +326,13 @@ class _Rendering:
         if hit.features is not None:
             fields["matchfeatures"] = hit.features
         fields.update({name: hit.fields[name] for name in names if name in hit.fields})
+        for item in summary.teasers if summary else ():
+            if text := hit.fields.get(item.source):
+                fields[item.name] = teaser(text, self.asked(hit.schema, item.source))
         if self.fields is not None and "*" not in self.fields:
             fields = {name: fields[name] for name in self.fields if name in fields}
         return {"id": id, "relevance": hit.relevance, "source": CLUSTER, "fields": fields}
+
+    def asked(self, schema: Schema, source: str) -> frozenset[str]:
+        fields = {source, *(("default",) if source in schema.default_fieldset else ())}
+        return asked_words(self.query.where, frozenset(fields))
