@@ -43,7 +43,8 @@ class Need(Enum):
     DIFFERENCES = "There is nothing to repair: verify first, or everything is equal."
     VERIFIED = "Nothing has been verified yet."
     RECORD = "Open a record first."
-    EDITABLE = "This connection came from the command line; change it there."
+    SOURCE = "There is nothing to test yet: add a connection with a, or bring up the sandbox with b."
+    SAVED = "Only a saved connection can be deleted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +110,18 @@ ACTIONS: tuple[Action, ...] = (
     _A("app.snapshot", ("f12",), "Snapshot", "Save this screen as an SVG picture."),
     _A("app.quit_asked", ("q", "ctrl+q"), "Quit", "Leave; a running job goes on unless you stop it.", 91),
     # -- connect
-    _A("connect.edit", ("e",), "Edit", "Type other addresses.", 1),
-    _A("connect.connect", ("ctrl+s",), "Connect", "Use these addresses and test them.", 2),
-    _A("connect.test", ("t",), "Test", "Test the source database and Vespa again.", 3),
+    _A("connect.use", ("enter",), "Use", "Connect to what the cursor stands on.", 1, (_N.ROW,)),
+    _A("connect.add", ("a",), "Add", "Name a database and an index; save them if you like.", 2),
     _A("connect.sandbox", ("b",), "Sandbox", "Bring up the sample database, a local Vespa endpoint and a "
-       "file store, and connect to them.", 4, danger=Danger.ASK,
-       question="Bring up the sandbox and connect to it? The addresses above are left as they are."),
+       "file store, and connect to them.", 3, danger=Danger.ASK,
+       question="Leave this connection for the sandbox? Nothing is lost: enter on its line comes back to it."),
+    _A("connect.test", ("t",), "Test", "Test the source database and Vespa again.", 4, (_N.SOURCE,)),
     _A("connect.next", ("n",), "Schema", "Go on: explore the schema.", 5),
+    _A("connect.edit", ("e",), "Edit", "Change this connection, or type other addresses.", 6),
+    _A("connect.delete", ("x",), "Delete", "Forget this saved connection.", 7, (_N.SAVED,), Danger.ASK,
+       "Forget this saved connection? The database and the index are not touched."),
+    _A("connect.test_source", ("d",), "Test source", "Test the source database alone.", 0, (_N.SOURCE,)),
+    _A("connect.test_vespa", ("v",), "Test Vespa", "Test Vespa alone.", 0, (_N.SOURCE,)),
     # -- schema
     _A("schema.filter", ("slash",), "Filter", "Narrow the list; letters may be left out (cmtitm).", 2),
     _A("schema.open", ("enter",), "Open", "Follow the relation or open the table under the cursor.", 3),

@@ -26,6 +26,7 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from app import actions, formatting, guide, themes
 from app.bridge import Bridge, explain, guide_facts
+from app.connection_book import ConnectionBook
 from app.messages import (
     Coalesced,
     ConnectionMoved,
@@ -130,6 +131,7 @@ class IngestApp(App[int]):
         screen: str | None = None,
         table: str | None = None,
         ui_state: UiState | None = None,
+        connections: ConnectionBook | None = None,
         glyphs: formatting.Glyphs | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -139,6 +141,7 @@ class IngestApp(App[int]):
         self.DEFAULT_MODE = first  # type: ignore[misc]
         super().__init__()
         self.ui_state = ui_state or UiState()
+        self.connections = connections or ConnectionBook()
         self.glyphs = glyphs or formatting.glyphs_for(sys.stdout.encoding, os.environ)
         self.bridge = Bridge(service, self.post_message, clock)
         self._configured, self._first_table = configured, table
@@ -368,7 +371,13 @@ async def run(service: ServicePort, *, screen: str | None = None, table: str | N
     The service stays open: who made it closes it. SIGTERM leaves like `q` does, and answers `CANCELLED`; a
     running job goes on either way.
     """
-    app = IngestApp(service, screen=screen, table=table, ui_state=UiState.default())
+    app = IngestApp(
+        service,
+        screen=screen,
+        table=table,
+        ui_state=UiState.default(),
+        connections=ConnectionBook.default(),
+    )
     loop = asyncio.get_running_loop()
     told: list[int] = []
 

@@ -62,6 +62,8 @@ class Loaded(Generic[T]):
     total: int = 0
     error: str = ""
     hint: str = ""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 def explain(error: BaseException) -> str:
@@ -117,6 +119,9 @@ class Bridge:
         self.source: Loaded[SourceInfo] = Loaded()
         self.vespa: Loaded[VespaInfo] = Loaded()
         self.sandbox: Loaded[bool] = Loaded()
+        where = service.where()
+        self.connection = "sandbox" if where.sandbox else "given" if where.configured else ""
+        """Which entry of the Connect screen is in use: `given`, `typed`, `sandbox`, `saved:NAME`; or none."""
         self.draft = PlanDraft(Plan())
         self.job_id: str | None = None
         self.view: RunView | None = None
@@ -158,14 +163,31 @@ class Bridge:
 
     def test_connections(self) -> None:
         """Ask the source and Vespa who they are, both at once."""
+        self.test_source()
+        self.test_vespa()
+
+    def test_source(self) -> None:
         self.spawn("source", self._test_source())
+
+    def test_vespa(self) -> None:
         self.spawn("vespa", self._test_vespa())
+
+    def use_source(self, connection: str) -> None:
+        """Other addresses are in use: drop what was known, ask the new ones, read the schema."""
+        self.forget_source()
+        self.connection = connection
+        self.sandbox = Loaded()
+        self.test_connections()
+        self.look_for_jobs()
+        self.load_schema()
 
     async def _test_source(self) -> None:
         self.source = Loaded(loading=True, value=None)
         self._post(ConnectionMoved())
+        began = self.clock()
         try:
-            self.source = Loaded(await self.service.source_info())
+            found = await self.service.source_info()
+            self.source = Loaded(found, seconds=self.clock() - began)
         except Exception as error:
             self.source = Loaded(error=explain(error), hint=advice(error))
         self._post(ConnectionMoved())
@@ -173,8 +195,10 @@ class Bridge:
     async def _test_vespa(self) -> None:
         self.vespa = Loaded(loading=True)
         self._post(ConnectionMoved())
+        began = self.clock()
         try:
-            self.vespa = Loaded(await self.service.vespa_info())
+            found = await self.service.vespa_info()
+            self.vespa = Loaded(found, seconds=self.clock() - began)
         except Exception as error:
             self.vespa = Loaded(error=explain(error), hint=advice(error))
         self._post(ConnectionMoved())
@@ -196,6 +220,7 @@ class Bridge:
             return
         self.sandbox = Loaded(True)
         self.forget_source()
+        self.connection = "sandbox"
         self.test_connections()
         self.load_schema(discover=True)
 

@@ -87,14 +87,16 @@ def standing(facts: GuideFacts) -> Standing:
         following = NAMES.index("run")
     marks = []
     for index, name in enumerate(NAMES):
-        if name in done:
+        if (name == "connect" and facts.connect_problem) or (name == "discover" and facts.schema_problem):
+            marks.append("problem")
+        elif name in done:
             marks.append("done")
         elif name == "run" and facts.job_active:
             marks.append("busy")
         elif index < following:
             marks.append("skipped")
         elif index == following:
-            marks.append(_mark_of_next(name, facts))
+            marks.append("busy" if name == "discover" and facts.discovering else "next")
         else:
             marks.append("open")
     return Standing(tuple(marks), STEPS[following] if following < len(STEPS) else None)
@@ -115,14 +117,6 @@ def _done(facts: GuideFacts) -> set[str]:
     if facts.verified is not None and "run" in done:
         done.add("verify")
     return done
-
-
-def _mark_of_next(name: str, facts: GuideFacts) -> str:
-    if name == "connect" and facts.connect_problem:
-        return "problem"
-    if name == "discover" and facts.schema_problem:
-        return "problem"
-    return "busy" if name == "discover" and facts.discovering else "next"
 
 
 def step_of_screen(scope: str, place: Standing) -> Step:

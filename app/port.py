@@ -59,6 +59,16 @@ class ServicePort(Protocol):
         """Use other addresses from now on; an empty one keeps what is in use. Connects to nothing yet."""
         ...
 
+    async def reconnect_to_start(self) -> None:
+        """Use again what the command line, the environment or the settings file named at the start."""
+        ...
+
+    async def probe_source(self, database_url: str) -> SourceInfo:
+        """Who answers at this address, without using it from now on."""
+        ...
+
+    async def probe_vespa(self, vespa_url: str, namespace: str) -> VespaInfo: ...
+
     async def start_sandbox(self, on_progress: OnProgress | None = None) -> None:
         """Bring up the sandbox (or find it running) and use it; needs the sandbox extra."""
         ...

@@ -14,8 +14,16 @@ SELECT rolsuper OR EXISTS (
     WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND has_schema_privilege(n.oid, 'USAGE')
       AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-) AS can_write
+) AS can_write, rolsuper AS superuser
 FROM pg_roles WHERE rolname = current_user
+"""
+
+_TABLES = """
+SELECT count(*) AS tables, count(*) FILTER (WHERE NOT (
+    has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))) AS unreadable
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 """
 
 
@@ -24,6 +32,7 @@ async def source_info(connections: Connections) -> SourceInfo:
     db = await connections.source()
     info = await db.server_info()
     rows = await db.execute(_CAN_WRITE)
+    (seen,) = await db.execute(_TABLES)
     config = connections.config
     return SourceInfo(
         database=info.database,
@@ -36,6 +45,10 @@ async def source_info(connections: Connections) -> SourceInfo:
         encrypted=bool(info.encrypted),
         read_only=True,
         can_write=bool(rows and rows[0]["can_write"]),
+        superuser=bool(rows and rows[0]["superuser"]),
+        tables=seen["tables"],
+        unreadable=seen["unreadable"],
+        timeout_s=config.statement_timeout_s or 0.0,
     )
 
 

@@ -68,6 +68,13 @@ class SourceInfo:
     read_only: bool
     can_write: bool
     """Whether the role itself could write; our sessions are read-only either way."""
+    superuser: bool = False
+    tables: int = 0
+    """Tables outside PostgreSQL's own schemas, partitions counted with their root."""
+    unreadable: int = 0
+    """Those of `tables` that the role may not read."""
+    timeout_s: float = 0.0
+    """Longest time that one of our statements may take; 0 without a limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,24 @@ class Where:
 
 
 class IngestService:
-    """One source and one index; an async context manager, or close it with `aclose`."""
+    """One source and one index; an async context manager, or close it with `aclose`.
+
+    `own` are the operator's settings where `settings` are the sandbox's: what other addresses are used with.
+    """
 
     def __init__(
-        self, settings: Settings, *, logger: logging.Logger | None = None, sandbox: bool = False
+        self,
+        settings: Settings,
+        *,
+        logger: logging.Logger | None = None,
+        sandbox: bool = False,
+        own: Settings | None = None,
     ) -> None:
         self._logger = logger or logging.getLogger(LOGGER)
         self._connections = Connections(settings, self._logger)
         self._sandbox = sandbox
+        self._started = settings, sandbox
+        self._own = own or settings
         self._schema: SchemaMap | None = None
         self._views: dict[str, RunView] = {}
 
@@ -109,14 +119,42 @@ class IngestService:
 
     async def reconnect(self, *, database_url: str, vespa_url: str, namespace: str) -> None:
         """Use other addresses from now on; an empty one keeps what is in use. Connects to nothing yet."""
-        now = self.settings
-        settings = replace(
+        await self._use(self._with(database_url, vespa_url, namespace), sandbox=False)
+
+    async def reconnect_to_start(self) -> None:
+        """Use again what the command line, the environment or the settings file named at the start."""
+        settings, sandbox = self._started
+        await self._use(settings, sandbox=sandbox)
+
+    def _with(self, database_url: str = "", vespa_url: str = "", namespace: str = "") -> Settings:
+        # The sandbox's index, state folder and file store are its own: nothing of them goes on to another source.
+        now = self._own if self._sandbox else self.settings
+        return replace(
             now,
             database_url=database_url or now.database_url,
             vespa_url=vespa_url or now.vespa_url,
             namespace=namespace or now.namespace,
         )
-        await self._use(settings, sandbox=False)
+
+    async def probe_source(self, database_url: str) -> SourceInfo:
+        """Who answers at this address, without using it from now on; raises errors.SourceUnavailable."""
+        from ingestion import inspecting
+
+        probe = Connections(self._with(database_url), self._logger)
+        try:
+            return await inspecting.source_info(probe)
+        finally:
+            await probe.close()
+
+    async def probe_vespa(self, vespa_url: str, namespace: str) -> VespaInfo:
+        """How Vespa is at this address, without using it; raises errors.VespaUnavailable."""
+        from ingestion import inspecting
+
+        probe = Connections(self._with(vespa_url=vespa_url, namespace=namespace), self._logger)
+        try:
+            return await inspecting.vespa_info(probe)
+        finally:
+            await probe.close()
 
     async def start_sandbox(self, on_progress: OnProgress | None = None) -> None:
         """Bring up the sandbox, or find it running, and use it from now on."""
@@ -124,7 +162,7 @@ class IngestService:
 
         step = (lambda text: on_progress(text, 0, 0)) if on_progress else None
         info = await sandbox.up(sandbox.default_home(), on_progress=step)
-        await self._use(sandbox_settings(self.settings, info), sandbox=True)
+        await self._use(sandbox_settings(self._own, info), sandbox=True)
 
     async def _use(self, settings: Settings, *, sandbox: bool) -> None:
         await self._connections.close()

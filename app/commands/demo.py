@@ -30,7 +30,7 @@ async def run(inv: Invocation) -> ExitCode:
     # A sandbox that ran before belongs to whoever started it.
     keep = inv.args.keep or was_up
     try:
-        service = IngestService(sandbox_settings(inv.settings, info), sandbox=True)
+        service = IngestService(sandbox_settings(inv.settings, info), sandbox=True, own=inv.settings)
         if headless:
             async with service:
                 return await _headless(inv, service, info)

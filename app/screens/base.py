@@ -124,6 +124,10 @@ class BaseScreen(Screen[None]):
         """The footer's word; screens may say what a toggle would do now."""
         return action.label
 
+    def is_harmless(self, action: Action) -> bool:
+        """Whether a dangerous action would destroy nothing right now, so that nobody needs to be asked."""
+        return False
+
     def question_of(self, action: Action) -> tuple[str, str, str]:
         """Question, confirming button, and (for typed ones) the word to type."""
         return action.question, action.label, ""
@@ -141,7 +145,7 @@ class BaseScreen(Screen[None]):
         if reason is not None:
             self.tell(reason, severity="warning")
             return
-        if action.danger is Danger.NONE:
+        if action.danger is Danger.NONE or self.is_harmless(action):
             self._do(action)
         else:
             self._ask(action)

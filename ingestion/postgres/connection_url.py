@@ -233,6 +233,16 @@ def _read_service(service: str, env: Mapping[str, str]) -> Keywords:
     )
 
 
+def service_names(env: Mapping[str, str]) -> list[str]:
+    """Names of the services that PostgreSQL's service files define; empty where there is no file."""
+    home = Path(env["HOME"]) if env.get("HOME") else Path.home()
+    files = [Path(env.get("PGSERVICEFILE") or home / ".pg_service.conf")]
+    if env.get("PGSYSCONFDIR"):
+        files.append(Path(env["PGSYSCONFDIR"]) / "pg_service.conf")
+    found = [line[1:-1] for file in files for _, line in _lines(file) if re.fullmatch(r"\[.+\]", line)]
+    return list(dict.fromkeys(found))
+
+
 def _service_section(file: Path, service: str) -> Keywords | None:
     section: Keywords | None = None
     for number, line in _lines(file):

@@ -91,6 +91,7 @@ class FakeService(FakeJobs):
     ) -> None:
         self.clock = clock or Clock()
         self._configured, self._sandbox = configured, False
+        self._started = configured
         self._schema = schema or schema_map()
         self._discovered = discovered
         self.failures_held = list(made_failures() if failures is None else failures)
@@ -131,7 +132,19 @@ class FakeService(FakeJobs):
 
     async def reconnect(self, *, database_url: str, vespa_url: str, namespace: str) -> None:
         await self._enter("reconnect", database_url, vespa_url, namespace)
-        self._configured = True
+        self._configured, self._sandbox = True, False
+
+    async def reconnect_to_start(self) -> None:
+        await self._enter("reconnect_to_start")
+        self._configured, self._sandbox = self._started, False
+
+    async def probe_source(self, database_url: str) -> SourceInfo:
+        await self._enter("probe_source", database_url)
+        return await self.source_info()
+
+    async def probe_vespa(self, vespa_url: str, namespace: str) -> VespaInfo:
+        await self._enter("probe_vespa", vespa_url, namespace)
+        return await self.vespa_info()
 
     async def start_sandbox(self, on_progress: OnProgress | None = None) -> None:
         await self._enter("start_sandbox")
@@ -141,7 +154,8 @@ class FakeService(FakeJobs):
 
     async def source_info(self) -> SourceInfo:
         await self._enter("source_info")
-        return SourceInfo("procore", "db.example", 5432, "reader", "18.1", "UTF8", False, True, True, False)
+        return SourceInfo("procore", "db.example", 5432, "reader", "18.1", "UTF8", False, True, True, False,
+                          tables=49, unreadable=1, timeout_s=300)  # fmt: skip
 
     async def vespa_info(self) -> VespaInfo:
         await self._enter("vespa_info")
