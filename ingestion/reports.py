@@ -47,6 +47,8 @@ class JobReport:
     files: FileCounts
     message: str = ""
     state_path: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """As `sync.metrics.of` gives them, of the job's last run; empty where it left none."""
 
     @property
     def counts(self) -> Counts:

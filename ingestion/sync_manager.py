@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Not
 from ingestion.schema_discovery import SchemaMap
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job, JobTable, SourceIdentity
-from ingestion.sync import job_run
+from ingestion.sync import index_counts, job_run, metrics
 from ingestion.sync.job_control import JobControl
 from ingestion.sync.job_run import JobResult, JobRun, TableResult
 from ingestion.sync.partitions import BLOCKS_PER_PARTITION
@@ -262,13 +262,19 @@ class SyncManager:
             for note in self._notes:
                 await io.tell(replace(note, job_id=job.id))
             transform = Transform(self.schema_map, self._masks, self._zone, self._detector)
-            run = JobRun(io, transform, full=job.kind == "full", workers=config.workers)
+
+            def measured() -> Mapping[str, Any]:
+                return metrics.of(io.feeder.stats, io.rows_settled, self._clock() - began)
+
+            run = JobRun(io, transform, full=job.kind == "full", workers=config.workers, metrics=measured)
             try:
                 with _rarely_collected():
                     result = await run.run(tables)
             except asyncio.CancelledError:
                 await self._finish(io, run.interrupted(tables), began)
                 raise
+            if result.fault is None and result.status != "cancelled":
+                result = job_run.of_tables(await index_counts.checked(io, session, result.tables))
             return await self._finish(io, result, began)
 
     async def _io(self, state: StateStore, session: VespaSession, job: Job, config: SyncConfig) -> SyncIO:
@@ -335,7 +341,9 @@ class SyncManager:
         rows = await io.state.job_tables(io.job.id)
         files = sum((row.files for row in rows), FileCounts())
         now = self._clock()
-        await job_run.finish(io, result, files, now - began)
+        await job_run.finish(
+            io, result, files, now - began, metrics.of(io.feeder.stats, io.rows_settled, now - began)
+        )
         counts: Counts = result.counts
         if result.status in ("completed", "partial") and now > began and counts.read >= 1000:
             await io.state.set_meta("rows_per_s", round(counts.read / (now - began), 1))

@@ -84,6 +84,8 @@ def ended(inv: Invocation, report: JobReport) -> ExitCode:
         out.say("The database has no tables that this role can see.")
     if out.as_json:
         out.json(job_reports.to_json(report))
+        if report.metrics:
+            out.say(metrics_text(report))
     elif inv.args.progress == "jsonl":
         out.say(report_text(report))  # stdout carries the events, one JSON object a line
     else:
@@ -128,6 +130,8 @@ def report_text(report: JobReport) -> str:
         f"files: {f.found:,} found, {f.downloaded:,} downloaded, {f.failed:,} failed, {f.skipped:,} skipped",
         f"job {report.job_id} {report.status} in {report.seconds:.1f} s; state in {report.state_path}",
     ]
+    if report.metrics:
+        lines.append(metrics_text(report))
     if report.message:
         lines.append(report.message)
     if c.failed or f.failed:
@@ -135,6 +139,17 @@ def report_text(report: JobReport) -> str:
     if c.deleted:
         lines.append(f"{c.deleted:,} documents of rows that are gone were removed")
     return "\n".join(lines)
+
+
+def metrics_text(report: JobReport) -> str:
+    """Rows a second, and what Vespa asked of us, on one line."""
+    m = report.metrics
+    parts = ("p50", "p95", "p99")
+    latencies = ", ".join(f"{part} {m[f'latency_{part}_ms']:g} ms" for part in parts)
+    return (
+        f"{m['rows_per_s']:,.0f} rows/s; {m['operations']:,} operations of Vespa ({latencies}), "
+        f"{m['retries']:,} retries, {m['backoffs']:,} backoffs, {m['backoff_s']:,.1f} s of waits"
+    )
 
 
 async def _dry_run(inv: Invocation, service: IngestService, plan: Plan) -> ExitCode:

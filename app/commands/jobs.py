@@ -28,7 +28,7 @@ async def run(inv: Invocation) -> ExitCode:
                     f"there is no job {inv.args.job!r}", hint="`procore-ingest jobs list` lists them."
                 )
             if inv.out.as_json:
-                inv.out.json(job_reports.to_json(report))
+                inv.out.json({**job_reports.to_json(report), "metrics": report.metrics})
             else:
                 inv.out.data(report_text(report))
             return ExitCode.DONE

@@ -31,6 +31,7 @@ async def _report(state: StateStore, job: Job) -> JobReport:
         files=sum((t.files for t in tables), FileCounts()),
         message=job.message,
         state_path=str(state.path),
+        metrics=(job.report or {}).get("metrics", {}),
     )
 
 

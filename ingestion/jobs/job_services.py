@@ -52,23 +52,8 @@ class JobServices:
         """Fetch the files of these failures again, from the URLs that their rows hold now."""
         await retry_files.retry(run, self.files, failures)
 
-    async def why_gone(self, table: str) -> str:
-        """Why the index has documents of a table that the source lacks: dropped, or renamed to what."""
-        known = self.states.get(table)
-        if known is not None and known.oid:
-            renamed = next((t.name for t in self.transform.schema.tables if t.oid == known.oid), None)
-            if renamed is not None:
-                return (
-                    f"renamed to {renamed} in the source; its documents stay until "
-                    "`verify --repair --allow-mass-delete`"
-                )
-        return (
-            "no longer in the source, or not readable; its documents stay until "
-            "`verify --repair --allow-mass-delete`"
-        )
-
     async def remove_table(self, table: str) -> int:
-        """Remove every document of a table that the source no longer has; how many."""
+        """Remove every document of a table that the source no longer has, or that is left out; how many."""
         return await table_removal.remove_table(self.io, self.index, table)
 
 

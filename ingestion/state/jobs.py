@@ -39,6 +39,8 @@ START: Final = """UPDATE jobs SET status = 'running', pid = :pid, host = :host, 
     started_at = coalesce(started_at, :now), finished_at = NULL, message = '' WHERE id = :job"""
 # A job changes its status while it lives.
 SET_STATUS: Final = "UPDATE jobs SET status = :status, message = :message WHERE id = :job"
+# How a living job goes.
+SET_REPORT: Final = """UPDATE jobs SET report = :report WHERE id = :job"""
 # A job has ended.
 FINISH: Final = """UPDATE jobs SET status = :status, message = :message, report = coalesce(:report, report),
     finished_at = :now WHERE id = :job"""
@@ -153,6 +155,11 @@ class Jobs(StateConnection):
             await tx.run(SET_STATUS, {"job": job_id, "status": status, "message": message})
 
         await self._write(move)
+
+    async def set_job_report(self, job_id: str, report: Mapping[str, Any]) -> None:
+        """Store how a job goes, for whoever asks while it runs; `finish_job` replaces it."""
+        params = {"job": job_id, "report": dumps(report)}
+        await self._write(lambda tx: tx.run(SET_REPORT, params))
 
     async def finish_job(
         self, job_id: str, status: str, report: Mapping[str, Any] | None = None, message: str = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from ingestion import errors
 from ingestion.events import Counts, FileCounts, JobFinished, JobPaused, JobResumed, Noted
@@ -19,6 +20,8 @@ from ingestion.sync.table_sync import TableSync, Transform
 
 COMMAND_INTERVAL_S = 0.2
 """How often the state is asked for commands from other processes."""
+METRICS_EVERY = 10
+"""Of how many of those looks one also stores how the job goes."""
 _GRACE_S = 10.0
 
 
@@ -52,6 +55,8 @@ class JobRun:
     transform: Transform
     full: bool
     workers: int = 2
+    metrics: Callable[[], Mapping[str, Any]] = dict
+    """How the job goes, for whoever asks meanwhile."""
     _results: dict[str, TableResult] = field(default_factory=dict)
     _told_paused: bool = False
 
@@ -151,9 +156,13 @@ class JobRun:
 
     async def _listen(self) -> None:
         """Obey commands that reach the job through the state, and tell of pauses, whoever asked for them."""
+        asked = 0
         while True:
             self.io.control.obey(await self.io.state.take_commands(self.io.job.id))
             await self._tell_of_pause()
+            if asked % METRICS_EVERY == 0:
+                await self.io.state.set_job_report(self.io.job.id, {"metrics": self.metrics()})
+            asked += 1
             await asyncio.sleep(COMMAND_INTERVAL_S)
 
     async def _tell_of_pause(self) -> None:
@@ -173,20 +182,28 @@ class JobRun:
             return JobResult("failed", results, fault, _said(fault))
         if stopped:
             return JobResult("cancelled", results, None, "stopped by the operator")
-        statuses = {result.status for result in results}
-        if statuses <= {"completed"}:
-            return JobResult("completed", results)
-        bad = [f"{result.table}: {result.message}" for result in results if result.message]
-        status = "failed" if statuses == {"failed"} else "partial"
-        return JobResult(status, results, None, "; ".join(bad[:3]))
+        return of_tables(results)
 
 
-async def finish(io: SyncIO, result: JobResult, files: FileCounts, seconds: float) -> None:
+def of_tables(results: list[TableResult]) -> JobResult:
+    """How a job ended that reached its end, as its tables did."""
+    statuses = {result.status for result in results}
+    if statuses <= {"completed"}:
+        return JobResult("completed", results)
+    bad = [f"{result.table}: {result.message}" for result in results if result.message]
+    status = "failed" if statuses == {"failed"} else "partial"
+    return JobResult(status, results, None, "; ".join(bad[:3]))
+
+
+async def finish(
+    io: SyncIO, result: JobResult, files: FileCounts, seconds: float, metrics: Mapping[str, Any]
+) -> None:
     """Store and tell how the job ended."""
     for message in (result.message,) if result.fault is not None else ():
         await io.tell(Noted(job_id=io.job.id, level="error", message=message))
     report = {
         "seconds": round(seconds, 3),
+        "metrics": metrics,
         "tables": [
             {"table": t.table, "status": t.status, "message": t.message, "read": t.counts.read,
              "indexed": t.counts.indexed, "failed": t.counts.failed, "skipped": t.counts.skipped,

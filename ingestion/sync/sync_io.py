@@ -78,6 +78,8 @@ class SyncIO:
     delete_floor: int = 10
     allow_mass_delete: bool = False
     clock: Callable[[], float] = field(default=time.time)
+    rows_settled: int = 0
+    """Rows committed in this run of the job."""
 
     @property
     def epoch(self) -> int:
@@ -86,7 +88,9 @@ class SyncIO:
 
     async def commit(self, batch: BatchCommit) -> None:
         """Store a batch; whoever listens hears of it only then."""
-        for event in await self.state.commit_batch(batch):
+        stored = await self.state.commit_batch(batch)
+        self.rows_settled += batch.counts.read
+        for event in stored:
             self.publish(event)
 
     async def tell(self, *events: Event) -> None:

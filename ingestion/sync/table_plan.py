@@ -223,7 +223,7 @@ async def make_again(run: TableRun, plan: TablePlan) -> TablePlan:
     """
     layout = await source_reader.layout(run.io.db, run.table)
     whole = {(s.partition.schema, s.partition.relname) for s in plan.steps if s.partition.whole}
-    known = {s.oid for s in layout.storages if (s.schema, s.relname) not in whole}
+    known = frozenset(s.oid for s in layout.storages if (s.schema, s.relname) not in whole)
     fresh = await make(run, Start(plan.mode, plan.since, leaves=known & plan.leaves), by_blocks=True)
     after = plan.steps[-1].partition.ordinal + 1
     steps = tuple(

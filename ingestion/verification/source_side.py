@@ -60,13 +60,13 @@ class SourceSide:
     async def expected(self, run: TableRun, buckets: frozenset[int]) -> AsyncGenerator[list[Expected], None]:
         """The documents that the index should hold in these buckets, reading the table once more."""
         given: set[str] = set()
-        async with aclosing(_documents(run)) as batches:
+        async with aclosing(_documents(run, buckets)) as batches:
             async for batch in batches:
                 page: list[Expected] = []
                 for key, document, version in batch:
-                    if document is None or key is None or key in self._failed_keys:
+                    if document is None or key is None or key in self._failed_keys or key in given:
                         continue
-                    if document_ids.key_bucket(key) not in buckets or key in given:
+                    if document_ids.key_bucket(key) not in buckets:
                         continue
                     if key in self._duplicates:
                         given.add(key)
@@ -91,8 +91,13 @@ class SourceSide:
         self.skipped += len(documents) - 1
 
 
-async def _documents(run: TableRun) -> AsyncGenerator[list[tuple[str | None, Document | None, int]], None]:
-    """Every row as (key, document, version); no document where the row cannot become one."""
+async def _documents(
+    run: TableRun, buckets: frozenset[int] | None = None
+) -> AsyncGenerator[list[tuple[str | None, Document | None, int]], None]:
+    """Every row as (key, document, version); no document where the row cannot become one.
+
+    With `buckets` rows of other buckets are left out before anything is made of them, where the key alone tells.
+    """
     ordinals: Counter[str] = Counter()
     async with run.io.db.transaction(), aclosing(run.reader.rows(run.reader.queries.everything())) as batches:
         async for rows in batches:
@@ -101,6 +106,10 @@ async def _documents(run: TableRun) -> AsyncGenerator[list[tuple[str | None, Doc
                 if run.has_null_key(row):
                     page.append((None, None, row.version))
                     continue
+                if buckets is not None and not run.hashed:
+                    key = run.builder.key_of(row.values)
+                    if key is None or document_ids.key_bucket(key) not in buckets:
+                        continue
                 document = _document(run, row, ordinals)
                 page.append((document.key if document else None, document, row.version))
             yield page

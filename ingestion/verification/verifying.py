@@ -8,9 +8,10 @@ returns, which is linear in the index's size.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from ingestion import errors
 from ingestion import plan as plans
@@ -19,10 +20,12 @@ from ingestion.discovering import discover
 from ingestion.jobs import job_services
 from ingestion.jobs.job_services import JobServices
 from ingestion.reports import TableDifference, VerifyReport
-from ingestion.state.types import LedgerEntry, TableState
+from ingestion.schema_discovery import SchemaMap
+from ingestion.state.store import StateStore
+from ingestion.state.types import Job, LedgerEntry, TableState
 from ingestion.sync import deletes
 from ingestion.sync.partitions import at_or_after
-from ingestion.sync.settlement import TableRun
+from ingestion.sync.settlement import SYNC_KINDS, TableRun
 from ingestion.verification import retrying
 from ingestion.verification.index_side import IndexSide
 from ingestion.verification.source_side import SourceSide
@@ -32,6 +35,9 @@ OnProgress = Callable[[str, int, int], None]
 MOST_IDS = 1000
 KEYS_PER_ROUND = 200_000
 """Keys of differing buckets held in memory at once."""
+_LOOK_BACK = 100
+"""Jobs looked through for the newest sync."""
+_STAY = "its documents stay until `verify --repair --allow-mass-delete`"
 
 
 async def verify(
@@ -58,25 +64,75 @@ async def verify(
     synced = {name for name, counted in (await state.ledger_counts()).items() if counted}
     synced |= set(await state.table_states())
     everything = include == ("*",) and not exclude
+    leftovers = await _leftovers(state, schema, set(indexed)) if everything else {}
     # A table that was never taken is no difference; one that is named is looked at whatever its past.
-    looked_at = [name for name in chosen if not everything or name in synced or name in indexed]
+    looked_at = [
+        name
+        for name in chosen
+        if (not everything or name in synced or name in indexed) and name not in leftovers
+    ]
     differences: list[TableDifference] = []
     repaired = 0
+    tables = [*looked_at, *(left.renamed_to for left in leftovers.values() if left.renamed_to)]
     async with job_services.opened(
-        connections, "verify", looked_at, schema=schema, write=repair, allow_mass_delete=allow_mass_delete
-    ) as services:
+        connections, "verify", list(dict.fromkeys(tables)), schema=schema, write=repair,
+        allow_mass_delete=allow_mass_delete,
+    ) as services:  # fmt: skip
         for number, name in enumerate(looked_at, 1):
             if on_progress is not None:
                 on_progress(f"comparing {name}", number, len(looked_at))
             difference, mended = await _table(services, name, deep, repair)
             repaired += mended
             differences.append(difference)
-        if everything:
-            for name in sorted(set(indexed) - set(names)):
-                difference, mended = await _orphaned(services, name, indexed[name], repair)
-                repaired += mended
-                differences.append(difference)
+        for name, left in sorted(leftovers.items()):
+            if repair and allow_mass_delete:
+                if left.renamed_to and left.renamed_to not in looked_at:
+                    await services.follow(left.renamed_to)
+                    moved, _ = await _table(services, left.renamed_to, deep, repair=False)
+                    differences.append(moved)
+                repaired += await services.remove_table(name)
+                differences.append(TableDifference(name))
+            else:
+                held = indexed[name]
+                differences.append(TableDifference(name, indexed=held, extra=held, message=left.reason))
     return VerifyReport(deep, tuple(differences), repaired)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leftover:
+    """Why the index has documents of a table that no sync follows; `renamed_to` is its name in the source now."""
+
+    reason: str
+    renamed_to: str = ""
+
+
+async def _leftovers(state: StateStore, schema: SchemaMap, indexed: Collection[str]) -> dict[str, _Leftover]:
+    """Tables with documents that the source no longer has under that name, or that the newest plan leaves out."""
+    names = [table.name for table in schema.tables]
+    states = await state.table_states()
+    by_oid = {table.oid: table.name for table in schema.tables if table.oid}
+    found: dict[str, _Leftover] = {}
+    for name in set(indexed) - set(names):
+        known = states.get(name)
+        new = by_oid.get(known.oid) if known is not None and known.oid else None
+        if new is not None:
+            found[name] = _Leftover(
+                f"renamed to {new} in the source; `verify --repair --allow-mass-delete` moves its documents",
+                new,
+            )
+        else:
+            found[name] = _Leftover(f"no longer in the source, or not readable; {_STAY}")
+    job = await _newest_sync(state)
+    if job is not None:
+        excluded = job.plan.get("config", {}).get("exclude_tables", ())
+        for name in names:
+            if name in indexed and any(fnmatchcase(name, glob) for glob in excluded):
+                found[name] = _Leftover(f"left out by the plan of job {job.id}; {_STAY}")
+    return found
+
+
+async def _newest_sync(state: StateStore) -> Job | None:
+    return next((job for job in await state.list_jobs(_LOOK_BACK) if job.kind in SYNC_KINDS), None)
 
 
 async def _table(services: JobServices, name: str, deep: bool, repair: bool) -> tuple[TableDifference, int]:
@@ -109,17 +165,6 @@ async def _mend(run: TableRun, found: _Comparison) -> tuple[int, str]:
         return len(found.missing) + len(found.different), said
     await deletes.remove_documents(run, extra)
     return len(found.missing) + len(found.different) + len(extra), ""
-
-
-async def _orphaned(
-    services: JobServices, name: str, indexed: int, repair: bool
-) -> tuple[TableDifference, int]:
-    """Documents of a table that the source no longer has, or no longer under this name."""
-    reason = await services.why_gone(name)
-    if repair and services.io.allow_mass_delete:
-        removed = await services.remove_table(name)
-        return TableDifference(name, message=""), removed
-    return TableDifference(name, indexed=indexed, extra=indexed, message=reason), 0
 
 
 class _Comparison:

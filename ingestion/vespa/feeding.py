@@ -75,6 +75,9 @@ class FeedStats:
     latency_p50_s: float
     latency_p95_s: float
     backoff_s: float
+    latency_p99_s: float = 0.0
+    backoffs: int = 0
+    """How often Vespa began to ask for patience; `backoff_s` are the seconds of all waits together."""
 
 
 OnBackoff = Callable[[str, float], None]
@@ -107,7 +110,7 @@ class Feeder:
         self._active = 0
         self._latencies: deque[float] = deque(maxlen=1000)
         self._operations = self._retries = 0
-        self._backoff_s = 0.0
+        self._backoff_s, self._backoffs = 0.0, 0
         self._backing_off = False
         self._told_at = -TELL_EVERY_S
         self._is_local = session.is_local
@@ -116,10 +119,11 @@ class Feeder:
     @property
     def stats(self) -> FeedStats:
         ordered = sorted(self._latencies)
-        p50, p95 = (ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]) if ordered else (0.0, 0.0)
+        p50, p95, p99 = (ordered[int(len(ordered) * q)] if ordered else 0.0 for q in (0.5, 0.95, 0.99))
         return FeedStats(
-            self._operations, self._retries, self._active, int(self._limit), p50, p95, self._backoff_s
-        )
+            self._operations, self._retries, self._active, int(self._limit), p50, p95, self._backoff_s, p99,
+            self._backoffs,
+        )  # fmt: skip
 
     async def feed(self, operations: Sequence[Operation]) -> list[Outcome]:
         """What became of each operation, in their order.
@@ -239,6 +243,7 @@ class Feeder:
         # Only the first of a wave of refusals halves, or one burst of 429 would end at a limit of one.
         if attempt == 1 and not self._backing_off:
             self._limit = max(1.0, self._limit / 2)
+        self._backoffs += not self._backing_off
         self._backing_off = True
         if answer is not None and answer.status == 507:
             wait_s = BLOCKED_WAIT_S

@@ -167,6 +167,10 @@ def test_json_has_the_promised_keys(world: World) -> None:
     assert {"id", "kind", "plan", "status", "created_at", "started_at", "finished_at", "message"} <= set(mine)
     assert all(ISO.fullmatch(mine[name]) for name in ("created_at", "started_at", "finished_at"))
     shown = run("jobs", "show", world.report["job_id"], "--json").json
+    metrics = shown.pop("metrics")
+    assert metrics["rows_per_s"] > 0
+    assert metrics["operations"] >= world.report["totals"]["indexed"]
+    assert 0 < metrics["latency_p50_ms"] <= metrics["latency_p95_ms"] <= metrics["latency_p99_ms"]
     assert {k: v for k, v in shown.items() if k != "seconds"} == {
         k: v for k, v in world.report.items() if k != "seconds"
     }

@@ -240,3 +240,51 @@ def test_a_daemon_outlives_an_outage_and_ends_well_when_told_to(
         assert "after the outage" in names
     finally:
         vespa.stop()
+
+
+def test_every_job_counts_what_the_index_holds(commands: CommandLine) -> None:
+    assert commands("ingest", "--full", *TABLES).code == 0
+    lost = next(d for d in sorted(documents(commands)) if d.startswith("vendors:"))
+    held = sum(d.startswith("vendors:") for d in documents(commands))
+    damage(commands, "DELETE", lost)
+    ran = commands("sync", "--once", *TABLES)
+    assert ran.code == 3
+    assert f"the index holds {held - 1:,} documents, {held:,} were acknowledged" in ran.out
+    assert commands("verify", "--repair", "--tables", "vendors").code == 0
+    assert commands("sync", "--once", *TABLES).code == 0
+
+
+def test_documents_of_tables_left_out_renamed_or_dropped_stay_until_the_operator_says_so(
+    commands: CommandLine,
+) -> None:
+    sql(
+        commands, "CREATE TABLE trades AS SELECT i AS id, 'Trade ' || i AS name FROM generate_series(1, 12) i"
+    )
+    assert commands("ingest", "--full").code == 3
+    before = documents(commands)
+    # A plan of other tables leaves nothing out; one that excludes a table does.
+    assert commands("sync", "--once", "--tables", "vendors").code == 0
+    assert commands("verify", "--json").json["equal"] is True
+    sql(commands, "ALTER TABLE rfis RENAME TO requests")
+    sql(commands, "DROP TABLE trades")
+    ran = commands("sync", "--once", "--tables", "vendors,photos", "--exclude", "photos")
+    assert "rfis: was renamed to requests in the source" in ran.err
+    verified = commands("verify", "--json")
+    assert verified.code == 3
+    extra = {t["table"]: (t["extra"], t["message"].partition(";")[0]) for t in verified.json["tables"]}
+    held = {name: sum(d.startswith(f"{name}:") for d in before) for name in ("rfis", "photos", "trades")}
+    job = commands("jobs", "list", "--json").json["items"][0]["id"]
+    assert extra == {
+        "vendors": (0, ""),
+        "photos": (held["photos"], f"left out by the plan of job {job}"),
+        "rfis": (held["rfis"], "renamed to requests in the source"),
+        "trades": (held["trades"], "no longer in the source, or not readable"),
+    }
+    assert commands("verify", "--repair").code == 3
+    assert documents(commands) == before
+    mended = commands("verify", "--repair", "--allow-mass-delete", "--json")
+    assert mended.code == 0, mended.out
+    after = documents(commands)
+    moved = {d.replace("rfis:", "requests:") for d in before if d.startswith(("rfis:", "vendors:"))}
+    assert set(after) == moved
+    assert commands("verify", "--json").json["equal"] is True

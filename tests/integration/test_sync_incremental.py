@@ -200,7 +200,7 @@ async def test_a_partition_swapped_in_with_old_row_versions_is_not_missed(here: 
 async def test_a_copy_of_the_database_under_its_name_means_comparing_every_row(
     synced: World, postgres: EmbeddedPostgres, vespa_url: str, tmp_path: Path
 ) -> None:
-    """A clone has the same tables under the same numbers with the same transaction ids; only its own oid differs."""
+    """A clone has the same tables under the same numbers with the same transaction ids."""
     name = urlsplit(synced.url).path[1:]
     await synced.db.close()
     await synced.writer.close()

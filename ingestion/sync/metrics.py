@@ -1,0 +1,25 @@
+"""How a job goes in figures: rows a second, and what Vespa asked of us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ingestion.vespa.feeding import FeedStats
+
+
+def of(stats: FeedStats, rows: int, seconds: float) -> Mapping[str, Any]:
+    """JSON-safe figures of one run of a job; latencies are those of the latest thousand operations.
+
+    `backoffs` counts how often Vespa began to ask for patience, `backoff_s` adds up the waits of all operations.
+    """
+    return {
+        "rows_per_s": round(rows / seconds, 1) if seconds > 0 else 0.0,
+        "operations": stats.operations,
+        "retries": stats.retries,
+        "backoffs": stats.backoffs,
+        "backoff_s": round(stats.backoff_s, 2),
+        "latency_p50_ms": round(stats.latency_p50_s * 1000, 1),
+        "latency_p95_ms": round(stats.latency_p95_s * 1000, 1),
+        "latency_p99_ms": round(stats.latency_p99_s * 1000, 1),
+    }
