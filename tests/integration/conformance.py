@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 
 # Read while pytest collects: the tests themselves see no setting of the machine.
-REAL_VESPA = os.environ.get("PROCORE_CONFORMANCE_VESPA_URL", "").rstrip("/")
+REAL_VESPA = os.environ.get("VESPA_URL", "").rstrip("/")
 CLUSTER = "procore_content"
 RECORD = "procore_record"
 
@@ -27,6 +27,9 @@ QUERY = "reference/api/query.html"
 GROUPING = "reference/querying/grouping-language.html"
 SIMPLE = "reference/querying/simple-query-language.html"
 RESULT = "reference/querying/default-result-format.html"
+# Tests in the repository vespa-engine/vespa.
+V1_TEST = "DocumentV1ApiTest.testResponses"
+READER_TEST = "JsonReaderTestCase"
 
 Body = dict[str, Any]
 

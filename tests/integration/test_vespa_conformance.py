@@ -1,9 +1,10 @@
 """What Vespa's documentation promises, asked of the local endpoint or, unchanged, of a real Vespa.
 
-    PROCORE_CONFORMANCE_VESPA_URL=http://localhost:8080 python -m pytest tests/integration/test_vespa_conf*
+    VESPA_URL=http://localhost:8080 python -m pytest tests/integration/test_vespa_conf*
 
 needs our application package deployed there (`procore-ingest vespa deploy`). Every case names the page of
-https://docs.vespa.ai/en/ that it comes from; only what that page says is asserted, no wording of messages.
+https://docs.vespa.ai/en/ or the test in vespa-engine/vespa that it comes from; only what that says is asserted,
+and no wording of messages but where Vespa's own test asserts it.
 Documents go to a namespace of their own and are removed at the end.
 """
 
@@ -19,10 +20,12 @@ from conformance import (
     CLUSTER,
     FORMAT,
     GUIDE,
+    READER_TEST,
     REAL_VESPA,
     RECORD,
     SELECTOR,
     V1,
+    V1_TEST,
     Body,
     Vespa,
     page,
@@ -151,6 +154,39 @@ DOCUMENTS: list[tuple[str, str, list[Step]]] = [
         put("1", {"project_id": 10}), update("1", {"project_id": {"increment": 5}}),
         update("1", {"project_id": {"decrement": 3}}), update("1", {"project_id": {"multiply": 4}}),
         update("1", {"project_id": {"divide": 8}}), holds("1", {"project_id": 6})]),
+    (f"{FORMAT}#remove", "an element of an array, or a member of it, is removed by its path", [
+        put("1", {"relationships": [LINK, OTHER]}),
+        update("1", {"relationships[0]": {"remove": 0}}), holds("1", {"relationships": [OTHER]}),
+        update("1", {"relationships[0].source_column": {"remove": 0}}),
+        holds("1", {"relationships": [{k: v for k, v in OTHER.items() if k != "source_column"}]})]),
+    (f"{FORMAT}#remove", "remove takes equal elements out of an array", [
+        put("1", {"relationships": [LINK, OTHER, LINK]}), update("1", {"relationships": {"remove": [LINK]}}),
+        holds("1", {"relationships": [OTHER]})]),
+    (READER_TEST, "a null field is as if it were not there", [
+        put("1", {"source_table": None, "project_id": None, "metadata": None, "source_id": "x"}),
+        holds("1", {"source_id": "x"})]),
+    (READER_TEST, "a null in an array is 400", [put("1", {"relationships": [None]}, 400), missing("1")]),
+    (READER_TEST, "a map may be a list of keys and values", [
+        put("1", {"metadata": [{"key": "a", "value": "b"}, {"key": "c", "value": "d"}]}),
+        holds("1", {"metadata": {"a": "b", "c": "d"}})]),
+    (READER_TEST, "numbers and booleans are text in a string field, digits in quotes a number", [
+        put("1", {"source_table": 5, "source_id": True, "project_id": "-7"}),
+        holds("1", {"source_table": "5", "source_id": "true", "project_id": -7})]),
+    (READER_TEST, "a number out of range, a fraction and an empty text are no long", [
+        put("1", {"project_id": 2**63}, 400), put("1", {"key_bucket": 2**31}, 400),
+        put("1", {"project_id": 1.5}, 400), put("1", {"project_id": ""}, 400), missing("1")]),
+    (READER_TEST, "members that mean nothing are skipped", [
+        Step("POST", "1", {"nope": [{"deep": {"er": 1}}], "fields": {"source_id": "x"}, "other": None}),
+        holds("1", {"source_id": "x"})]),
+    (READER_TEST, "a body without fields is 400", [Step("POST", "1", {}, status=400),
+                                                  Step("PUT", "1", {"nope": 1}, status=400), missing("1")]),
+    (READER_TEST, "create in a body is a boolean", [
+        Step("POST", "1", {"create": "true", "fields": {}}, status=400), missing("1")]),
+    (V1_TEST, "slashes in an id need no encoding", [
+        put("one/two/three", {"source_id": "x"}), Step("GET", "one%2Ftwo/three", answer={"id": "one/two/three"})]),
+    (V1_TEST, "an empty parameter is 400", [Step("DELETE", "1", None, {"route": ""}, 400)]),
+    (V1_TEST, "another content cluster is 400", [Step("GET", "1", None, {"cluster": "throw-me"}, 400)]),
+    (V1_TEST, "a timeout may have an exponent", [put("1", {}, timeout="1e1s")]),
     (FORMAT, "an unknown update operation is 400", [update("1", {"project_id": {"replace": 5}}, 400)]),
     (GUIDE, "reserved characters of an id are percent-encoded", [
         put("a%2Fb%20c%3Fd%23%25", {"source_id": "x"}), holds("a%2Fb%20c%3Fd%23%25", {"source_id": "x"}),
@@ -177,6 +213,42 @@ def test_document_operations_do_what_the_page_says(vespa: Vespa, page: str, step
             expected = f"id:{vespa.namespace}:{RECORD}::{value}" if name == "id" else value
             assert answer[name] == expected
         assert not set(step.absent) & set(answer)
+
+
+@page(V1_TEST)
+def test_messages_that_vespas_own_test_asserts(vespa: Vespa, page: str) -> None:
+    root, documents, one = "/document/v1/", vespa.path(""), vespa.path("1")
+    everything: Body = {"selection": "true"}
+    for method, path, parameters, status, message in (
+        ("DELETE", root, {}, 400, f"Must specify 'selection' at '{root}'"),
+        ("DELETE", root, everything, 400, f"Must specify 'cluster' at '{root}'"),
+        ("PUT", documents, everything, 400, f"Must specify 'cluster' at '{documents}'"),
+        ("PUT", documents, {"cluster": CLUSTER}, 400, f"Must specify 'selection' at '{documents}'"),
+        ("POST", documents, {}, 400, f"Must specify 'destinationCluster' at '{documents}'"),
+        ("DELETE", one, {"route": ""}, 400, "Expected non-empty value for request property 'route'"),
+        (
+            "PATCH",
+            one,
+            {},
+            405,
+            f"'PATCH' not allowed at '{one}'. Allowed methods are: GET, POST, PUT, DELETE",
+        ),
+    ):
+        assert vespa.send(method, path, None, **parameters) == (status, {"pathId": path, "message": message})
+    status, answer = vespa.send("GET", "/document/v1/not-found")
+    assert (status, answer["pathId"]) == (404, "/document/v1/not-found")
+    assert answer["message"].startswith(
+        "Nothing at '/document/v1/not-found'. Available paths are:\n/document/v1/\n"
+    )
+    assert vespa.send("OPTIONS", one) == (204, {})
+    status, answer = vespa.send("POST", vespa.path("1", "house"), {"fields": {}})
+    assert (status, answer["message"]) == (400, "Document type house does not exist")
+
+
+@page("HttpURLTest")
+@pytest.mark.parametrize("path", ["a//b", "a/../b", "%2E", "..", "a/%2e%2e/b"])
+def test_a_path_with_an_empty_or_a_dotted_segment_is_400(vespa: Vespa, path: str, page: str) -> None:
+    assert vespa.send("GET", vespa.path(path))[0] == 400
 
 
 @page(f"{V1}#http-status-codes")

@@ -259,6 +259,51 @@ def test_sums_over_all_matches_are_in_the_root_group(index: Vespa, page: str) ->
     assert root["children"][0]["fields"] == {"count()": 4, "max(updated_at)": 5_000_000_004}
 
 
+@page(GROUPING)
+def test_groups_stand_inside_groups(index: Vespa, page: str) -> None:
+    yql = f"select * from {RECORD} where source contains '{index.namespace}' limit 0"
+    inner = "all(group(project_id) max(10) order(-count()) each(output(count())))"
+    _, root = index.search(f"{yql} | all(group(source_table) each(output(count()) {inner}))")
+    (listing,) = root["children"][0]["children"]
+    (rfis,) = (group for group in listing["children"] if group["value"] == "rfis")
+    assert rfis["fields"] == {"count()": 4}
+    (projects,) = rfis["children"]
+    assert (projects["id"], projects["label"]) == ("grouplist:project_id", "project_id")
+    assert {g["value"]: g["fields"]["count()"] for g in projects["children"]} == {"10": 2, "11": 2}
+
+
+@page("querying/grouping.html#count-unique-groups")
+def test_the_count_of_a_list_of_groups_is_that_of_the_groups(index: Vespa, page: str) -> None:
+    yql = f"select * from {RECORD} where source contains '{index.namespace}' limit 0"
+    _, root = index.search(f"{yql} | all(group(source_table) output(count()))")
+    assert root["children"][0]["fields"] == {"count()": 2}
+    assert "children" not in root["children"][0]
+
+
+@page(GROUPING)
+def test_several_groupings_of_one_request_share_their_root(index: Vespa, page: str) -> None:
+    yql = f"select * from {RECORD} where source contains '{index.namespace}' limit 0"
+    parts = " ".join(f"all(group({name}) each(output(count())))" for name in ("source_table", "key_bucket"))
+    _, root = index.search(f"{yql} | all({parts})")
+    (group,) = root["children"]
+    assert (group["id"], [item["label"] for item in group["children"]]) == (
+        "group:root:0",
+        ["source_table", "key_bucket"],
+    )
+
+
+# ------------------------------------------------------------------ summaries
+
+
+@page(f"{SCHEMAS}#summary")
+def test_a_dynamic_summary_marks_what_matched(index: Vespa, page: str) -> None:
+    yql = f"select * from {RECORD} where source contains '{index.namespace}' and userQuery()"
+    _, root = index.search(yql, query="beam", **{"presentation.summary": "lean"})
+    (hit,) = root["children"]
+    assert "Steel <hi>beam</hi>" in hit["fields"]["snippet"]
+    assert "content_text" not in hit["fields"]
+
+
 # --------------------------------------------------------------------- errors
 
 

@@ -102,12 +102,14 @@ def test_ids_are_decoded_part_by_part_from_the_raw_path(client: Client, sent: st
     ("path", "status", "said"),
     [
         ("/document/v1/n/procore_record/docid/a/../b", 400, ".."),
-        ("/document/v1/n/procore_record/docid/a//b", 400, "empty"),
-        ("/document/v1/n/procore_record/docid/%2E", 400, "Path segments"),
+        ("/document/v1/n/procore_record/docid/a//b", 400, 'cannot be ""'),
+        ("/document/v1//procore_record/docid/b", 400, 'cannot be ""'),
+        ("/document/v1/n/procore_record/docid/%2E", 400, "path segments"),
         ("/document/v1/n/procore_record/docid/%zz", 400, "%"),
         ("/document/v1/n/procore_record/docid/%01", 400, "illegal code point 0x1"),
         ("/document/v1/n:x/procore_record/docid/1", 400, "namespace"),
         ("/document/v1/n/music/docid/1", 400, "Document type music does not exist"),
+        ("/document/v1/n/music/docid/", 400, "no document type 'music' in cluster 'procore_content'"),
         ("/document/v1/n/procore_record/group/g/1", 400, "group"),
         ("/document/v1/n/procore_record", 404, "Available paths"),
         ("/document/v1/n/procore_record/nope/1", 404, "Available paths"),
@@ -123,7 +125,8 @@ def test_a_path_that_names_no_document_is_refused(client: Client, path: str, sta
 def test_an_unknown_method_names_the_allowed_ones(client: Client) -> None:
     status, body = client.send("PATCH", client.path("1"))
     assert status == 405
-    assert "Allowed methods are: DELETE, GET, POST, PUT" in body["message"]
+    assert "Allowed methods are: GET, POST, PUT, DELETE" in body["message"]
+    assert client.send("OPTIONS", client.path("1"))[0] == 204
 
 
 @pytest.mark.parametrize(
@@ -164,12 +167,13 @@ def test_a_value_is_parsed_by_the_type_of_its_field(
         ('{"fields": {"project_id": "abc"}}', "abc"),
         ('{"fields": {"project_id": 1.5}}', "1.5"),
         ('{"fields": {"project_id": true}}', "true"),
-        ('{"fields": {"project_id": ""}}', "long"),
+        ('{"fields": {"project_id": ""}}', "could not parse field 'project_id' of type 'long'"),
         ('{"fields": {"project_id": 9223372036854775808}}', "9223372036854775808"),
         ('{"fields": {"key_bucket": 2147483648}}', "2147483648"),
         ('{"fields": {"project_id": [1]}}', "array"),
         ('{"fields": {"source_id": {}}}', "object"),
-        ('{"fields": {"metadata": ["a"]}}', "map"),
+        ('{"fields": {"metadata": ["a"]}}', "Expected start of JSON object, got VALUE_STRING"),
+        ('{"fields": {"metadata": [{"key": "a"}]}}', "Missing key or value"),
         ('{"fields": {"metadata": {"a": {}}}}', "metadata"),
         ('{"fields": {"relationships": {"relation": "x"}}}', "array"),
         ('{"fields": {"relationships": [null]}}', "null"),
@@ -179,14 +183,17 @@ def test_a_value_is_parsed_by_the_type_of_its_field(
         ('{"fields": {"source_id": "\U0001fffe"}}', "illegal code point 0x1FFFE"),
         ('{"fields": {"metadata": {"a\\u0001": "b"}}}', "illegal code point 0x1"),
         ('{"fields": {"relationships": [{"relation": "\\ufffe"}]}}', "illegal code point 0xFFFE"),
-        ('{"fields": {"source_id": "\\ud800"}}', "JSON"),
-        ('{"fields": {"project_id": NaN}}', "JSON"),
-        ('{"fields": 1}', "fields"),
-        ("{}", "fields"),
-        ("[]", "object"),
-        ("{", "JSON"),
-        ("", "JSON"),
-        ('{"fields": {}, "nope": 1}', "nope"),
+        ('{"fields": {"source_id": "\\ud800"}}', "failed parsing document"),
+        ('{"fields": {"project_id": NaN}}', "failed parsing document"),
+        ('{"fields": 1}', "VALUE_NUMBER_INT"),
+        ('{"fields": null}', "VALUE_NULL"),
+        ("{}", 'missing the required "fields" field'),
+        ("[]", "expected start of root object, got START_ARRAY"),
+        ("{", "failed parsing document"),
+        ("", "expected start of root object, got null"),
+        ('{"fields": {}}{"fields": {}}', "failed parsing document"),
+        ('{"fields": {}, "condition": 1}', "expected string value for condition, got VALUE_NUMBER_INT"),
+        ('{"fields": {}, "create": "true"}', "(VALUE_STRING) not of boolean type"),
     ],
 )
 def test_what_does_not_fit_the_schema_is_refused_and_not_stored(client: Client, body: str, said: str) -> None:
@@ -195,6 +202,19 @@ def test_what_does_not_fit_the_schema_is_refused_and_not_stored(client: Client, 
     assert said in answer["message"]
     assert answer["pathId"] == client.path("r")
     assert client.fields("r") is None
+
+
+def test_members_of_a_body_that_mean_nothing_are_not_looked_at(client: Client) -> None:
+    """JsonReader.readSingleDocumentStreaming skips what it does not know, at any depth."""
+    body = {"put": "id:x:y::z", "nope": [{"deep": 1}], "fields": {"source_id": "a"}, "create": True}
+    assert client.send("POST", client.path("1"), body)[0] == 200
+    assert client.fields("1") == {"source_id": "a"}
+
+
+def test_a_map_may_be_a_list_of_keys_and_values(client: Client) -> None:
+    """MapReader.fillMapFromArray: the older form."""
+    client.put("1", {"metadata": [{"key": "a", "value": 1}, {"value": "y", "key": "b"}]})
+    assert client.fields("1") == {"metadata": {"a": "1", "b": "y"}}
 
 
 def test_a_put_replaces_the_whole_document(client: Client) -> None:
@@ -244,7 +264,16 @@ def test_updates_change_fields_elements_and_entries(client: Client) -> None:
         "relationships": [relations[0], {"relation": "owner", "target_id": "9"}, {"relation": "late"}],
     }
     assert client.update("1", {"metadata": {"match": {"element": "a", "assign": "7"}}})[0] == 200
-    assert client.update("1", {"metadata": {"remove": {"c": 0}}, "relationships": {"assign": []}})[0] == 200
+    operations = {
+        "relationships[2]": {"remove": 0},
+        "relationships[1].target_id": {"remove": 0},
+        "relationships[9]": {"remove": 0},
+    }
+    assert client.update("1", operations)[0] == 200
+    assert (client.fields("1") or {})["relationships"] == [relations[0], {"relation": "owner"}]
+    assert client.update("1", {"relationships": {"remove": [{"relation": "owner"}]}})[0] == 200
+    assert (client.fields("1") or {})["relationships"] == [relations[0]]
+    assert client.update("1", {"metadata{c}": {"remove": 0}, "relationships": {"assign": []}})[0] == 200
     assert client.fields("1") == {"project_id": 5, "source_table": "12.5", "metadata": {"a": "7"}}
 
 
@@ -258,15 +287,25 @@ def test_an_update_of_a_missing_document_changes_nothing_unless_it_may_create(cl
 @pytest.mark.parametrize(
     ("operations", "said"),
     [
-        ({"project_id": 3}, "operations"),
-        ({"project_id": {"frobnicate": 3}}, "frobnicate"),
+        ({"project_id": 3}, "Expected start of JSON object, got VALUE_NUMBER_INT"),
+        ({"project_id": {"frobnicate": 3}}, "Operation 'frobnicate' not implemented."),
+        ({"project_id": {"increment": "x"}}, 'For input string: "x"'),
+        ({"project_id": {"increment": True}}, "For input string"),
+        ({"project_id": {"increment": "NaN"}}, "NaN"),
+        ({"metadata": {"remove": {"a": 0}}}, "Trying to add or remove"),
+        ({"metadata": {"add": {"a": "b"}}}, "Trying to add or remove"),
+        ({"metadata": {"match": 5}}, "Expected object for match update"),
+        ({"relationships": {"add": {"relation": "x"}}}, "START_OBJECT"),
+        ({"relationships": {"match": {"element": "x", "assign": {}}}}, 'For input string: "x"'),
+        ({"relationships[0]": {"remove": {}}}, "START_OBJECT"),
+        ({"metadata{a}": {"assign": None}}, "null"),
         ({"project_id": {"assign": "x"}}, "x"),
         ({"project_id": {"add": [1]}}, "add"),
         ({"source_id": {"increment": 1}}, "increment"),
         ({"nope": {"assign": 1}}, "nope"),
         ({"relationships[0].nope": {"assign": "x"}}, "nope"),
         ({"metadata[0]": {"assign": "x"}}, "metadata"),
-        ({"metadata{a}": {"increment": 1}}, "increment"),
+        ({"metadata{a}": {"increment": 1}}, "Field path update type 'increment' not supported."),
         ({"source_id": {"assign": "\x00"}}, "illegal code point"),
     ],
 )
@@ -380,6 +419,21 @@ def test_an_unknown_cluster_is_refused_with_the_name_of_ours(client: Client) -> 
     assert client.send("GET", "/document/v1/")[0] == 400
     status, body = client.send("GET", "/document/v1/", cluster="procore_content", bucketSpace="global")
     assert (status, body["documentCount"]) == (200, 0)
+
+
+def test_documents_are_copied_to_the_only_cluster_as_they_are(client: Client) -> None:
+    _fill(client)
+    only: dict[str, Any] = {"selection": 'procore_record.source_table == "b"', "cluster": "procore_content"}
+    for parameters, said in (
+        (only, "Must specify 'destinationCluster'"),
+        ({**only, "destinationCluster": "x"}, "no content cluster 'x'"),
+        ({"destinationCluster": "procore_content"}, "Must specify 'selection'"),
+    ):
+        status, body = client.send("POST", client.path(""), **parameters)
+        assert status == 400
+        assert said in body["message"]
+    status, body = client.send("POST", client.path(""), **only, destinationCluster="procore_content")
+    assert (status, body["documentCount"], len(_pages(client))) == (200, 4, 12)
 
 
 def test_documents_of_a_selection_are_updated_and_removed(client: Client) -> None:

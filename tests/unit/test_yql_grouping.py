@@ -29,6 +29,24 @@ XOR = Aggregate("xor", "row_digest", "xor(row_digest)")
         ),
         ("all(output(max(read_seq)))", Grouping((Aggregate("max", "read_seq", "max(read_seq)"),))),
         (
+            "all(group(a) output(count()))",
+            Grouping((), "a", "a", totals=(COUNT,), each=False),
+        ),
+        *(
+            (
+                f"all(group(a) output(count()) each({inside}))",
+                Grouping((COUNT,), "a", "a", None, (), (COUNT,), (Grouping((XOR,), "b", "b", 3),)),
+            )
+            for inside in (
+                "output(count()) all(group(b) max(3) each(output(xor(row_digest))))",
+                "all(group(b) max(3) each(output(xor(row_digest)))) output(count())",
+            )
+        ),
+        (
+            "all(group(a) each(group(b) max(3) each(output(xor(row_digest)))))",
+            Grouping((), "a", "a", children=(Grouping((XOR,), "b", "b", 3),)),
+        ),
+        (
             "all(group(a) max(inf) each(output(count() as(n))) as(groups))",
             Grouping((Aggregate("count", "", "n"),), "a", "groups", -1),
         ),
@@ -47,17 +65,18 @@ def test_several_groupings_of_one_statement_keep_their_order() -> None:
         {},
         UserText(),
     )
-    assert found.groupings == expected
+    assert found.groupings == ((expected[0],), (expected[1],))
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("all(group(a) each(group(b) each(output(count()))))", "group"),
-        ("all(group(a) each(max(1) each(output(summary()))))", "max"),
+        ("all(group(a) each(max(1) each(output(summary()))))", "summary"),
+        ("all(group(a) each(all(group(b))))", "outputs nothing"),
+        ("all(group(a) each(output(count()) group(b) each(output(count()))))", "beside group"),
+        ("all(group(a) each(output(count())) each(output(count())))", "several each"),
         ("all(group(a) each(output(summary())))", "summary"),
         ("all(group(fixedwidth(a, 10)) each(output(count())))", "fixedwidth"),
-        ("all(group(a) output(count()))", "without each"),
         ("all(group(a) each(output(stddev(b))))", "stddev"),
         ("all(each(output(count())))", "without group"),
         ("each(output(count()))", "expected 'all'"),

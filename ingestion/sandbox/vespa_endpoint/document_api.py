@@ -45,6 +45,8 @@ class DocumentApi:
             path = parse_path(request.raw_path)
             parameters = Parameters(request.parameters, request.raw_path)
             timeout = parameters.seconds("timeout", DEFAULT_TIMEOUT_S)
+            parameters.integer("tracelevel")
+            parameters.text("route")
             if path.user is None:
                 return await self._many(request, path, parameters, timeout)
             return await self._one(request, path, parameters)
@@ -59,7 +61,7 @@ class DocumentApi:
         if method == "GET":
             return self._get(path, parameters)
         if method not in ("POST", "PUT", "DELETE"):
-            return _other_method(request, ("DELETE", "GET", "POST", "PUT"))
+            return _other_method(request, ("GET", "POST", "PUT", "DELETE"))
         if parameters.flag("dryRun"):
             return _feed_response(path, Outcome())
         kind: Kind = "remove" if method == "DELETE" else "put"
@@ -67,7 +69,7 @@ class DocumentApi:
         changes: tuple[Change, ...] = ()
         guard = NO_GUARD
         if method == "POST":
-            fields, guard = read_put(path.schema, await request.body())
+            fields, guard = read_put(path.schema, await request.body(), path.id)
         elif method == "PUT":
             kind = "update"
             changes, guard = read_update(path.schema, await request.body())
@@ -102,16 +104,14 @@ class DocumentApi:
     async def _many(
         self, request: Request, path: DocumentPath, parameters: Parameters, timeout: float
     ) -> Response:
-        methods = ("DELETE", "GET", "POST") if path.schema is None else ("DELETE", "GET", "POST", "PUT")
+        methods = ("GET", "POST", "DELETE") if path.schema is None else ("GET", "POST", "PUT", "DELETE")
         if request.method not in methods:
             return _other_method(request, methods)
         parameters.disallow("dryRun")
-        if request.method == "POST":
-            raise Refused(
-                "Copying documents to a 'destinationCluster' is not supported by the local endpoint"
-            )
         if request.method == "GET":
             return await self._visit(path, parameters, timeout)
+        if request.method == "POST":
+            return await self._copy(path, parameters, timeout)
         return await self._process(request, path, parameters, timeout)
 
     async def _visit(self, path: DocumentPath, parameters: Parameters, timeout: float) -> Response:
@@ -157,21 +157,30 @@ class DocumentApi:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, visiting.page, self._store, visit, deadline)
 
+    async def _copy(self, path: DocumentPath, parameters: Parameters, timeout: float) -> Response:
+        """Copy documents of a selection to a cluster: there is one, so each is written as it is already."""
+        _check_cluster_name(parameters.required("destinationCluster"))
+        visit, deadline = _selected_visit(path, parameters, timeout)
+        count, after = 0, visit.after if visit.schemas else None
+        while after is not None and time.monotonic() < deadline:
+            found, after = await self._page(replace(visit, after=after), deadline)
+            count += len(found)
+        return Response(200, orjson.dumps({"pathId": path.raw})[:-1] + _tail(count, after))
+
     async def _process(
         self, request: Request, path: DocumentPath, parameters: Parameters, timeout: float
     ) -> Response:
         """Update or remove all documents of a selection, for at most `timeChunk`."""
-        parameters.disallow("concurrency", "fieldSet", "route", "wantedDocumentCount")
+        if request.method == "PUT":
+            parameters.required("cluster")  # asked for first here, and last in a removal
+        visit, deadline = _selected_visit(path, parameters, timeout)
         condition = selection.parse(parameters.required("selection"))
-        parameters.required("cluster")
         changes: tuple[Change, ...] = ()
         kind: Kind = "remove"
         if request.method == "PUT":
             assert path.schema is not None
             kind = "update"
             changes, _ = read_update(path.schema, await request.body())
-        visit = _visit_of(path, parameters, _REMOVE_PAGE)
-        deadline = time.monotonic() + min(parameters.seconds("timeChunk", 60.0), timeout)
         count, after = 0, visit.after if visit.schemas else None
         while after is not None and time.monotonic() < deadline:
             found, after = await self._page(replace(visit, after=after), deadline)
@@ -193,6 +202,15 @@ class DocumentApi:
                 if outcome.status not in (200, 412):
                     raise Refused(outcome.message, 500)
         return Response(200, orjson.dumps({"pathId": path.raw})[:-1] + _tail(count, after))
+
+
+def _selected_visit(path: DocumentPath, parameters: Parameters, timeout: float) -> tuple[Visit, float]:
+    """The visit of a selection that must be named, and when its `timeChunk` is over."""
+    parameters.disallow("concurrency", "fieldSet", "route", "wantedDocumentCount")
+    parameters.required("selection")
+    parameters.required("cluster")
+    visit = _visit_of(path, parameters, _REMOVE_PAGE)
+    return visit, time.monotonic() + min(parameters.seconds("timeChunk", 60.0), timeout)
 
 
 def _visit_of(path: DocumentPath, parameters: Parameters, wanted: int) -> Visit:
@@ -223,7 +241,12 @@ def _visit_of(path: DocumentPath, parameters: Parameters, wanted: int) -> Visit:
 
 def _check_cluster(parameters: Parameters) -> None:
     name = parameters.text("cluster")
-    if name is not None and name != CLUSTER:
+    if name is not None:
+        _check_cluster_name(name)
+
+
+def _check_cluster_name(name: str) -> None:
+    if name != CLUSTER:
         raise Refused(f"Your Vespa deployment has no content cluster '{name}', only '{CLUSTER}'")
 
 
@@ -251,7 +274,7 @@ def _feed_response(path: DocumentPath, outcome: Outcome) -> Response:
 
 def _other_method(request: Request, allowed: tuple[str, ...]) -> Response:
     if request.method == "OPTIONS":
-        return Response(204, b"", headers=((b"allow", ",".join(allowed).encode()),))
+        return Response(204, b"", content_type=b"", headers=((b"allow", ",".join(allowed).encode()),))
     message = (
         f"'{request.method}' not allowed at '{request.raw_path}'. Allowed methods are: {', '.join(allowed)}"
     )

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from ingestion.sandbox.vespa_endpoint.problems import Refused
-from ingestion.vespa.schemas import SCHEMAS, Schema
+from ingestion.vespa.schemas import CLUSTER, SCHEMAS, Schema
 
 PREFIX = "/document/v1"
 MAX_ID_CHARS = 65_536
@@ -57,22 +57,27 @@ class DocumentPath:
 
 def parse_path(raw: str) -> DocumentPath:
     """The path's meaning. Raises Refused: 404 for no such resource, 400 for what Vespa cannot read."""
-    parts = raw[len(PREFIX) :].strip("/").split("/")
-    if parts == [""]:
+    rest = raw[len(PREFIX) :].rstrip("/")
+    if not rest:
         return DocumentPath(raw)
+    # Every segment is read before the path is looked up: an empty one is 400, wherever it stands.
+    parts = [_segment(part) for part in rest[1:].split("/")]
     if len(parts) < 3 or parts[2] not in ("docid", "group", "number"):
         raise not_found(raw)
     if parts[2] != "docid":
         raise Refused(f"'{parts[2]}' ids need streaming search; this application's types are indexed")
-    namespace, type_name = _segment(parts[0]), _segment(parts[1])
+    namespace, type_name = parts[0], parts[1]
     schema = SCHEMAS.get(type_name)
+    if schema is None and len(parts) == 3:
+        known = "', '".join(SCHEMAS)
+        raise Refused(f"There is no document type '{type_name}' in cluster '{CLUSTER}', only '{known}'")
     if schema is None:
         raise Refused(f"Document type {type_name} does not exist")
     if ":" in namespace:
         raise Refused(f"Document id namespace '{namespace}' cannot hold ':'")
     if len(parts) == 3:
         return DocumentPath(raw, namespace, schema)
-    user = "/".join([_segment(part) for part in parts[3:]])
+    user = "/".join(parts[3:])
     if len(user) > MAX_ID_CHARS:
         raise Refused(f"Document id is longer than {MAX_ID_CHARS} characters: {len(user)}")
     check_text(user, "document id")
@@ -99,5 +104,5 @@ def _segment(part: str) -> str:
         raise Refused(f"Illegal hex characters in escape (%) pattern in path segment '{part}'")
     text = unquote_plus(part)
     if text in ("", ".", ".."):
-        raise Refused(f"Path segments cannot be empty, '.' or '..': '{part}'")
+        raise Refused(f'path segments cannot be "", ".", or "..", but got: \'{text}\'')
     return text

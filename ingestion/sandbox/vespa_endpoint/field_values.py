@@ -29,9 +29,6 @@ _RANGES = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 _SUSPECT = re.compile(rb"\\u|\xef\xb7|\xef\xbf|\xed[\xa0-\xbf]|[\xf0-\xf4].\xbf", re.DOTALL)
 
 
-_BODY_MEMBERS = ("fields", "condition", "create", "put", "update", "id", "pathId")
-
-
 @dataclass(frozen=True, slots=True)
 class Guard:
     """What a body says beside its fields: parameters of the same names say it too, and win."""
@@ -58,36 +55,50 @@ def read_body(raw: bytes) -> tuple[dict[str, Any], bool]:
 
     Raises Refused (400) for what is not one JSON object in UTF-8.
     """
+    if not raw.strip():
+        raise Refused("expected start of root object, got null")
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise Refused(f"Could not parse document JSON: {error}") from None
+        raise Refused(f"failed parsing document: {error}") from None
     if not isinstance(body, dict):
-        raise Refused("Expected the body to be a JSON object")
+        raise Refused(f"expected start of root object, got {token(body)}")
     return body, _SUSPECT.search(raw) is not None
 
 
-def read_put(schema: Schema, raw: bytes) -> tuple[dict[str, Any], Guard]:
-    """The fields of a put, typed and normalised, and the condition its body holds. Raises Refused (400)."""
+def read_put(schema: Schema, raw: bytes, id: str = "") -> tuple[dict[str, Any], Guard]:
+    """The fields of a put, typed and normalised, and the condition its body holds.
+
+    Raises Refused (400) naming the document `id` and the field.
+    """
     body, suspect = read_body(raw)
     guard = read_guard(body)
     try:
-        return put_fields(schema, body, suspect), guard
+        return put_fields(schema, body, suspect, id), guard
     except _NeedsText:
-        return put_fields(schema, literal_body(raw), suspect), guard
+        return put_fields(schema, literal_body(raw), suspect, id), guard
 
 
 def read_guard(body: Mapping[str, Any]) -> Guard:
-    """`condition` and `create` of a body. Raises Refused (400) for members that mean nothing here."""
+    """`condition` and `create` of a body; other members mean nothing, as in Vespa. Raises Refused (400)."""
     if len(body) == 1:
         return NO_GUARD
-    for name in body:
-        if name not in _BODY_MEMBERS:
-            raise Refused(f"Unexpected member '{name}' in the document operation")
     condition, create = body.get("condition"), body.get("create", False)
     if condition is not None and not isinstance(condition, str):
-        raise Refused("'condition' must be a string")
-    return Guard(condition, create is True or str(create).lower() == "true")
+        raise Refused(f"expected string value for condition, got {token(condition)}")
+    if not isinstance(create, bool):
+        raise Refused(f"failed parsing document: Current token ({token(create)}) not of boolean type")
+    return Guard(condition, create)
+
+
+def body_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The object `fields` of a put or an update. Raises Refused (400) without one."""
+    if "fields" not in body:
+        raise Refused('document is missing the required "fields" field')
+    fields = body["fields"]
+    if not isinstance(fields, dict):
+        raise Refused(f"Expected start of JSON object, got {token(fields)}")
+    return fields
 
 
 def literal_body(raw: bytes) -> dict[str, Any]:
@@ -96,11 +107,9 @@ def literal_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def put_fields(schema: Schema, body: Mapping[str, Any], suspect: bool) -> dict[str, Any]:
+def put_fields(schema: Schema, body: Mapping[str, Any], suspect: bool, id: str = "") -> dict[str, Any]:
     """The normalised fields of a put's body."""
-    fields = body.get("fields")
-    if not isinstance(fields, dict):
-        raise Refused("A put must hold an object 'fields' with the document's fields")
+    fields = body_fields(body)
     parsers = _parsers(schema.name)
     out: dict[str, Any] = {}
     for name, value in fields.items():
@@ -112,7 +121,8 @@ def put_fields(schema: Schema, body: Mapping[str, Any], suspect: bool) -> dict[s
         try:
             parsed = parser(value)
         except Refused as problem:
-            raise Refused(f"Error in document field '{name}': {problem}") from None
+            of_type = f"could not parse field '{name}' of type '{schema.by_name[name].type_name}'"
+            raise Refused(f"Error in document '{id}' - {of_type}: {problem}") from None
         if parsed == "" or parsed == {} or parsed == []:
             continue
         if suspect:
@@ -127,8 +137,6 @@ def parse_value(schema: Schema, item: Field, value: Any, raw: bytes | None = Non
         parsed = _parsers(schema.name)[item.name](value)
     except _NeedsText:
         parsed = _parsers(schema.name)[item.name](_as_text(value))
-    except Refused as problem:
-        raise Refused(f"Error in document field '{item.name}': {problem}") from None
     check_value(parsed, item.name)
     return parsed
 
@@ -193,8 +201,10 @@ def _element(schema: Schema, type_name: str) -> Parser:
 
 
 def _map(value: Any, element: Parser) -> dict[str, Any]:
+    if type(value) is list:
+        value = dict(_entry(member) for member in value)
     if type(value) is not dict:
-        raise Refused(f"Expected a map as a JSON object, got {_kind(value)}")
+        raise Refused(f"Expected start of JSON object, got {token(value)}")
     # A null inside a map is no null: it becomes the text "null".
     return {
         key: member if type(member) is str else element("null" if member is None else member)
@@ -202,20 +212,29 @@ def _map(value: Any, element: Parser) -> dict[str, Any]:
     }
 
 
+def _entry(value: Any) -> tuple[str, Any]:
+    """One entry of a map in its older form, `[{"key": …, "value": …}]`."""
+    if type(value) is not dict:
+        raise Refused(f"Expected start of JSON object, got {token(value)}")
+    if value.keys() != {"key", "value"}:
+        raise Refused("Missing key or value for map entry.")
+    return _string(value["key"]), value["value"]
+
+
 def _array(value: Any, element: Parser) -> list[Any]:
     if type(value) is not list:
-        raise Refused(f"Expected an array, got {_kind(value)}")
+        raise Refused(f"Expected start of array, got {token(value)}")
     out = []
     for member in value:
         if member is None:
-            raise Refused("Illegal null value for an array element")
+            raise Refused("Illegal null value for array entry")
         out.append(element(member))
     return out
 
 
 def _struct(value: Any, struct: Struct, parsers: Mapping[str, Parser]) -> dict[str, Any]:
     if type(value) is not dict:
-        raise Refused(f"Expected a struct as a JSON object, got {_kind(value)}")
+        raise Refused(f"Expected start of JSON object, got {token(value)}")
     out = {}
     for name, member in value.items():
         parser = parsers.get(name)
@@ -253,9 +272,9 @@ def _integer(type_name: str) -> Parser:
             elif isinstance(value, list | dict):
                 raise Refused(f"Expected a single value, got {_kind(value)}")
             else:
-                raise Refused(f"Cannot parse {_literal(value)} as {type_name}")
+                raise Refused(f"For input string: {_quoted(value)}")
         if not low <= value <= high:
-            raise Refused(f'Cannot parse "{value}" as {type_name}: out of range')
+            raise Refused(f"For input string: {_quoted(value)}")
         return int(value)
 
     return parse
@@ -263,11 +282,11 @@ def _integer(type_name: str) -> Parser:
 
 def _double(value: Any) -> float | str:
     if isinstance(value, list | dict | bool):
-        raise Refused(f"Cannot parse {_literal(value)} as double")
+        raise Refused(f"For input string: {_quoted(value)}")
     try:
         number = float(value)
     except ValueError:
-        raise Refused(f"Cannot parse {_literal(value)} as double") from None
+        raise Refused(f"For input string: {_quoted(value)}") from None
     # JSON has no NaN; Vespa renders it as this text.
     return number if math.isfinite(number) else str(value)
 
@@ -297,12 +316,30 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+def token(value: Any) -> str:
+    """What Vespa's messages call a JSON value."""
+    if isinstance(value, bool):
+        return "VALUE_TRUE" if value else "VALUE_FALSE"
+    for kind, name in _TOKENS:
+        if isinstance(value, kind):
+            return name
+    return "VALUE_NULL"
+
+
+_TOKENS: tuple[tuple[type, str], ...] = (
+    (dict, "START_OBJECT"),
+    (list, "START_ARRAY"),
+    (Number, "VALUE_NUMBER_FLOAT"),
+    (str, "VALUE_STRING"),
+    (int, "VALUE_NUMBER_INT"),
+    (float, "VALUE_NUMBER_FLOAT"),
+)
+
+
 def _kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return "an object"
-    return "an array" if isinstance(value, list) else f"the value {_literal(value)}"
+    return "an object" if isinstance(value, dict) else "an array" if isinstance(value, list) else token(value)
 
 
-def _literal(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _quoted(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return '"' + (text if len(text) <= 80 else text[:77] + "...") + '"'

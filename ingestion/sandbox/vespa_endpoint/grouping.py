@@ -1,6 +1,7 @@
 """The grouping language, as far as counting and summing by a field needs it.
 
-    all(group(F) max(N) order(-count()) each(output(count(), xor(G))))      all(output(count(), max(F)))
+    all(group(F) max(N) order(-count()) output(count()) each(output(count(), xor(G)) group(H) each(…)))
+    all(output(count(), max(F)))
 
 https://docs.vespa.ai/en/reference/querying/grouping-language.html. What goes beyond is refused by name.
 """
@@ -47,7 +48,9 @@ class GroupOrder:
 class Grouping:
     """One list of groups by `field`, or one set of sums over all matches when `field` is empty.
 
-    `max_groups` None: the request's default; -1: no limit.
+    `max_groups` None: the request's default; -1: no limit. `outputs` belong to each group, `totals` to the
+    list as a whole, whose count is the number of groups; `children` are groupings inside each group. Without
+    `each` the groups themselves are not shown.
     """
 
     outputs: tuple[Aggregate, ...]
@@ -55,6 +58,9 @@ class Grouping:
     label: str = ""
     max_groups: int | None = None
     order: tuple[GroupOrder, ...] = ()
+    totals: tuple[Aggregate, ...] = ()
+    children: tuple[Grouping, ...] = ()
+    each: bool = True
 
 
 def parse_grouping(text: str) -> tuple[Grouping, ...]:
@@ -107,11 +113,20 @@ class _Parser:
 
     def all_operation(self) -> tuple[Grouping, ...]:
         self.expect("(")
+        found, outputs = self.body()
+        if outputs and not any(grouping.field for grouping in found):
+            return (Grouping(outputs), *found)
+        if not found:
+            raise QueryRefused(f"The grouping '{self.text}' outputs nothing")
+        return found
+
+    def body(self) -> tuple[tuple[Grouping, ...], tuple[Aggregate, ...]]:
+        """What stands in the parentheses of `all` or `each`: groupings, and outputs of this level itself."""
         field, label, max_groups = "", "", None
         order: tuple[GroupOrder, ...] = ()
         outputs: tuple[Aggregate, ...] = ()
+        inside: tuple[tuple[Grouping, ...], tuple[Aggregate, ...]] | None = None
         nested: list[Grouping] = []
-        each = False
         while not self.accept(")"):
             word = self.take()
             if word == "group":
@@ -129,42 +144,45 @@ class _Parser:
             elif word == "order":
                 order = self.order()
             elif word == "output":
-                outputs = self.outputs()
+                outputs = (*outputs, *self.outputs())
             elif word == "each":
-                outputs, each = self.each(), True
-                if self.accept("as"):
-                    self.expect("(")
-                    label = self.take()
-                    self.expect(")")
+                if inside is not None:
+                    raise unsupported("several each(…) of one group(…)")
+                self.expect("(")
+                inside = self.body()
+                if any(item.function == "count" for grouping in inside[0] for item in grouping.totals):
+                    # Whether Vespa counts documents or groups here is not documented.
+                    raise unsupported(
+                        "output(count()) beside group(…) inside each(…); put it outside all(group(…))"
+                    )
+                label = self.label() or label
             elif word == "all":
                 nested += self.all_operation()
             elif word == "":
                 self.expect(")")
             else:
                 raise unsupported(f"'{word}' in a grouping")
+        if not field:
+            if inside is not None or max_groups is not None:
+                raise unsupported("each(…) without group(…): grouping of single hits")
+            return tuple(nested), outputs
         if nested:
-            if field or outputs:
-                raise unsupported("a grouping that both groups and nests")
-            return tuple(nested)
-        if field and not each:
-            raise unsupported("group(…) without each(…): the number of groups")
-        if each and not field:
-            raise unsupported("each(…) without group(…): grouping of single hits")
-        if not outputs:
+            raise unsupported("a grouping that both groups and nests")
+        if inside is None and not outputs:
             raise QueryRefused(f"The grouping '{self.text}' outputs nothing")
-        return (Grouping(outputs, field, label, max_groups, order),)
+        children, each = inside or ((), ())
+        if inside is not None and not (children or each):
+            raise QueryRefused(f"The grouping '{self.text}' outputs nothing")
+        found = Grouping(each, field, label, max_groups, order, outputs, children, inside is not None)
+        return (found,), ()
 
-    def each(self) -> tuple[Aggregate, ...]:
+    def label(self) -> str:
+        if not self.accept("as"):
+            return ""
         self.expect("(")
-        outputs: tuple[Aggregate, ...] = ()
-        while not self.accept(")"):
-            word = self.take()
-            if word != "output":
-                raise unsupported(
-                    f"'{word or 'the end'}' inside each(…): groups in groups and hits in groups"
-                )
-            outputs = (*outputs, *self.outputs())
-        return outputs
+        label = self.take()
+        self.expect(")")
+        return label
 
     def outputs(self) -> tuple[Aggregate, ...]:
         self.expect("(")
@@ -176,12 +194,8 @@ class _Parser:
 
     def output(self) -> Aggregate:
         aggregate = self.aggregate()
-        if not self.accept("as"):
-            return aggregate
-        self.expect("(")
-        label = self.take()
-        self.expect(")")
-        return Aggregate(aggregate.function, aggregate.field, label)
+        label = self.label()
+        return Aggregate(aggregate.function, aggregate.field, label) if label else aggregate
 
     def order(self) -> tuple[GroupOrder, ...]:
         self.expect("(")

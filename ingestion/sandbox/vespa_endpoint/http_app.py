@@ -175,7 +175,9 @@ def _too_large() -> Refused:
 
 
 async def _send(send: Send, response: Response) -> None:
-    headers = [(b"content-type", response.content_type), *response.headers]
+    headers = [*response.headers]
+    if response.content_type:
+        headers.insert(0, (b"content-type", response.content_type))
     if isinstance(response.body, bytes):
         headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})

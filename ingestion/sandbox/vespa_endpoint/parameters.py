@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from ingestion.sandbox.vespa_endpoint.problems import Refused
 
-_TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ks|s|ms|µs|us)?\s*\Z")
+_TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(ks|s|ms|µs|us)?\s*\Z")
 _SECONDS = {"ks": 1000.0, "s": 1.0, "ms": 0.001, "µs": 1e-6, "us": 1e-6, None: 1.0}
 
 

@@ -100,7 +100,7 @@ class Select:
     limit: int | None = None
     offset: int | None = None
     timeout_ms: int | None = None
-    groupings: tuple[Grouping, ...] = ()
+    groupings: tuple[tuple[Grouping, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from typing import Any
 import orjson
 
 JSON = b"application/json; charset=UTF-8"
+"""What /document/v1 calls its JSON."""
+SEARCH_JSON = b"application/json;charset=utf-8"
+"""What /search/ calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,10 @@ class Response:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def json_response(status: int, answer: Mapping[str, Any]) -> Response:
+def json_response(status: int, answer: Mapping[str, Any], content_type: bytes = JSON) -> Response:
     """A JSON answer. Lone surrogates, which no client should see, become question marks."""
     try:
-        return Response(status, orjson.dumps(answer))
+        return Response(status, orjson.dumps(answer), content_type)
     except TypeError:
         clean = {key: str(value).encode("utf-8", "replace").decode() for key, value in answer.items()}
-        return Response(status, orjson.dumps(clean))
+        return Response(status, orjson.dumps(clean), content_type)

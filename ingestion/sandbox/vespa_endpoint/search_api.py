@@ -20,7 +20,7 @@ from ingestion.sandbox.vespa_endpoint.grouping import DEFAULT_MAX_GROUPS
 from ingestion.sandbox.vespa_endpoint.parameters import parse_query, parse_seconds
 from ingestion.sandbox.vespa_endpoint.problems import QueryRefused, Refused, unsupported
 from ingestion.sandbox.vespa_endpoint.query_tree import Select, UserText
-from ingestion.sandbox.vespa_endpoint.responses import Request, Response, json_response
+from ingestion.sandbox.vespa_endpoint.responses import SEARCH_JSON, Request, Response, json_response
 from ingestion.sandbox.vespa_endpoint.searching import Answer, Hit, Query
 from ingestion.sandbox.vespa_endpoint.simple_query import parse_simple
 from ingestion.sandbox.vespa_endpoint.store import Store
@@ -83,7 +83,7 @@ class SearchApi:
                 elapsed = round(time.perf_counter() - started, 6)
                 result["timing"] = {"querytime": elapsed, "summaryfetchtime": 0.0, "searchtime": elapsed}
             result["root"] = render.root(answer)
-            return json_response(200, result)
+            return json_response(200, result, SEARCH_JSON)
         except Refused as problem:
             return _failure(QueryRefused(str(problem), status=problem.status))
         except QueryRefused as problem:
@@ -93,7 +93,7 @@ class SearchApi:
 def _failure(problem: QueryRefused) -> Response:
     error = {"code": problem.code, "summary": problem.summary, "message": str(problem)}
     root = {"id": "toplevel", "relevance": 1.0, "fields": {"totalCount": 0}, "errors": [error]}
-    return json_response(problem.status, {"root": root})
+    return json_response(problem.status, {"root": root}, SEARCH_JSON)
 
 
 # ------------------------------------------------------------------- request
@@ -105,10 +105,13 @@ async def _parameters(request: Request) -> dict[str, Any]:
         found: Mapping[str, Any] = request.parameters
     elif request.method == "POST":
         body = await request.body()
-        if request.content_type.startswith("application/x-www-form-urlencoded"):
-            found = {**request.parameters, **parse_query(body)}
-        else:
-            found = {**request.parameters, **_json_parameters(body)}
+        kind = request.content_type.partition(";")[0].strip()
+        found = request.parameters
+        # A body of another type is not looked at, as in Vespa.
+        if kind == "application/x-www-form-urlencoded":
+            found = {**found, **parse_query(body)}
+        elif kind == "application/json":
+            found = {**found, **_json_parameters(body)}
     else:
         raise QueryRefused(f"'{request.method}' is not allowed at '{request.raw_path}'", status=405)
     return {_ALIASES.get(name, name): value for name, value in found.items()}
@@ -158,7 +161,7 @@ def _query(parameters: Mapping[str, Any]) -> tuple[Query, Select | None]:
     elif user.text.strip():
         where = parse_simple(user.text, user.type, user.default_index)
     else:
-        raise QueryRefused("Null query", code=8, summary="Null query")
+        raise QueryRefused("Null query", code=1, summary="Null query")
     schemas = _schemas(parameters, select)
     profile = str(parameters.get("ranking.profile", "default"))
     for schema in schemas:

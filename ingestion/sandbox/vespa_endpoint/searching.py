@@ -10,22 +10,16 @@ from typing import Any
 import orjson
 
 from ingestion.sandbox.vespa_endpoint import matching
-from ingestion.sandbox.vespa_endpoint.grouping import (
-    DEFAULT_MAX_GROUPS,
-    GLOBAL_MAX_GROUPS,
-    Aggregate,
-    Grouping,
-)
+from ingestion.sandbox.vespa_endpoint.grouping import DEFAULT_MAX_GROUPS, Grouping
+from ingestion.sandbox.vespa_endpoint.groups import grouped
 from ingestion.sandbox.vespa_endpoint.matching import Match
-from ingestion.sandbox.vespa_endpoint.problems import QueryRefused, unsupported
+from ingestion.sandbox.vespa_endpoint.problems import QueryRefused
 from ingestion.sandbox.vespa_endpoint.query_tree import Node, OrderBy
+from ingestion.sandbox.vespa_endpoint.ranking import UNDEFINED, score_of, sortable
 from ingestion.sandbox.vespa_endpoint.store import Store
-from ingestion.sandbox.vespa_endpoint.tables import tables_of
-from ingestion.vespa.schemas import SCHEMAS, RankProfile, Schema
+from ingestion.vespa.schemas import SCHEMAS, Schema
 
 _PROGRESS_STEPS = 20_000
-# What Vespa's attributes hold where a document has no value; grouping shows it.
-_UNDEFINED: dict[str, Any] = {"int": -(2**31), "long": -(2**63), "string": "", "bool": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,7 @@ class Query:
     profile: str
     hits: int
     offset: int
-    groupings: tuple[Grouping, ...]
+    groupings: tuple[tuple[Grouping, ...], ...]
     default_max_groups: int = DEFAULT_MAX_GROUPS
     timeout_s: float = 10.0
 
@@ -101,7 +95,10 @@ def _run(conn: sqlite3.Connection, query: Query) -> Answer:
     hits: list[Hit] = []
     if query.hits > 0:
         hits = _hits(conn, query, matches)
-    groups = [_group(conn, query, grouping, matches) for grouping in query.groupings]
+    groups = [
+        grouped(conn, request, matches, query.profile, query.default_max_groups)
+        for request in query.groupings
+    ]
     return Answer(total, documents, hits, groups)
 
 
@@ -114,7 +111,7 @@ def _hits(conn: sqlite3.Connection, query: Query, matches: list[Match]) -> list[
     for position, found in enumerate(matches):
         profile = found.schema.profile(query.profile)
         assert profile is not None  # the caller checked it
-        score, joined, parameters = _score(conn, found, profile, query.order)
+        score, joined, parameters = score_of(conn, found, profile, query.order)
         keys = [_order_key(found.schema, key) for key in query.order] or ["relevance DESC"]
         columns = ", ".join(f"({key.rsplit(' ', 1)[0]})" for key in keys)
         sql = (
@@ -139,35 +136,9 @@ def _merge(rows: list[Any], order: tuple[OrderBy, ...]) -> None:
     descending = [key.descending for key in order] or [True]
     for position in range(len(descending) - 1, -1, -1):
         rows.sort(
-            key=lambda row, at=position: _sortable(row[0][at]),  # type: ignore[misc]
+            key=lambda row, at=position: sortable(row[0][at]),  # type: ignore[misc]
             reverse=descending[position],
         )
-
-
-def _sortable(value: Any) -> tuple[int, Any]:
-    if value is None:
-        return (0, 0)
-    return (1, value) if isinstance(value, int | float) else (2, str(value).lower())
-
-
-def _score(
-    conn: sqlite3.Connection, found: Match, profile: RankProfile, order: tuple[OrderBy, ...]
-) -> tuple[str, str, list[Any]]:
-    """The relevance expression, the join it needs, and that join's parameters."""
-    sub_select = matching.scores(conn, found)
-    join, parameters = ("LEFT JOIN (SELECT NULL AS key, 0.0 AS score) s ON 0", list[Any]())
-    if sub_select is not None:
-        join, parameters = f"LEFT JOIN {sub_select[0]} s ON s.key = d.key", sub_select[1]
-    if order and not any(key.field in ("[rank]", "[relevance]") for key in order):
-        return "0.0", join, parameters  # sorted by attributes, nothing is ranked
-    expression = profile.first_phase
-    if expression.startswith("bm25("):
-        return "coalesce(s.score, 0.0)", join, parameters
-    if expression.startswith("attribute("):
-        column = expression.removeprefix("attribute(").removesuffix(")")
-        missing = float(_UNDEFINED[found.schema.by_name[column].type])
-        return f'coalesce(CAST(d."{column}" AS REAL), {missing})', join, parameters
-    return "0.0", join, parameters
 
 
 def _order_key(schema: Schema, key: OrderBy) -> str:
@@ -199,164 +170,5 @@ def _hit(
             if feature.startswith("bm25("):
                 features[feature] = text_score
             else:
-                features[feature] = float(fields.get(name, _UNDEFINED[found.schema.by_name[name].type]))
+                features[feature] = float(fields.get(name, UNDEFINED[found.schema.by_name[name].type]))
     return Hit(found.schema, f"id:{namespace}:{found.schema.name}::{user}", relevance, fields, features)
-
-
-# --------------------------------------------------------------------- groups
-
-
-def _group(
-    conn: sqlite3.Connection, query: Query, grouping: Grouping, matches: list[Match]
-) -> dict[str, Any]:
-    """The children of one `group:root:N`, without its id."""
-    if not grouping.field:
-        values = _merged(grouping.outputs, [_totals(conn, grouping.outputs, found) for found in matches])
-        return {"fields": {item.label: values[item.expression] for item in grouping.outputs}}
-    limit = _group_limit(grouping, query.default_max_groups)
-    wanted = {item.expression: item for item in (*grouping.outputs, *(o.aggregate for o in grouping.order))}
-    aggregates = tuple(wanted.values())
-    groups: dict[Any, list[tuple[float, dict[str, Any]]]] = {}
-    kind = ""
-    for found in matches:
-        source = _group_source(found, grouping.field)
-        if source is None:
-            continue
-        kind, expression, table = source
-        for value, relevance, values in _group_rows(conn, query, found, expression, table, aggregates):
-            groups.setdefault(value, []).append((relevance, values))
-    merged = [
-        (value, max(part[0] for part in parts), _merged(aggregates, [part[1] for part in parts]))
-        for value, parts in groups.items()
-    ]
-    merged.sort(key=lambda group: _sortable(group[0]))
-    if grouping.order:
-        for order in reversed(grouping.order):
-            merged.sort(
-                key=lambda group, name=order.aggregate.expression: _sortable(group[2][name]),  # type: ignore[misc]
-                reverse=order.descending,
-            )
-    else:
-        merged.sort(key=lambda group: -group[1])
-    shown = merged if limit < 0 else merged[:limit]
-    children = [
-        {
-            "id": f"group:{kind}:{value}",
-            # With an order, Vespa numbers the groups' relevance down from 1.
-            "relevance": 1.0 - position / len(shown) if grouping.order else relevance,
-            "value": str(value),
-            "fields": {item.label: values[item.expression] for item in grouping.outputs},
-        }
-        for position, (value, relevance, values) in enumerate(shown)
-    ]
-    head = {"id": f"grouplist:{grouping.label}", "relevance": 1.0, "label": grouping.label}
-    return {"children": [{**head, "children": children}]} if children else {}
-
-
-def _group_limit(grouping: Grouping, default: int) -> int:
-    limit = default if grouping.max_groups is None else grouping.max_groups
-    if limit < 0:
-        raise QueryRefused(
-            "Cannot return unbounded number of groups when 'grouping.globalMaxGroups' is enabled", code=4
-        )
-    if limit > GLOBAL_MAX_GROUPS:
-        raise QueryRefused(
-            "The theoretical total number of groups and summaries in grouping query exceeds "
-            f"'grouping.globalMaxGroups' ( {limit} > {GLOBAL_MAX_GROUPS} )",
-            code=4,
-        )
-    return limit
-
-
-def _group_source(found: Match, name: str) -> tuple[str, str, str] | None:
-    """Kind of the group's value, its SQL expression, and the side table to join; None: not in this type."""
-    schema = found.schema
-    base, _, member = name.partition(".")
-    item = schema.field(base)
-    if item is None:
-        if not any(other.field(base) for other in SCHEMAS.values()):
-            raise QueryRefused(f"Grouping by '{name}': no such attribute", code=4)
-        return None
-    if item.kind == "scalar" and item.attribute and not member:
-        undefined = _UNDEFINED[item.type]
-        kind = "string" if item.type == "string" else "long"
-        default = "''" if undefined == "" else str(undefined)
-        collate = " COLLATE BINARY" if kind == "string" else ""
-        return kind, f'coalesce(d."{item.name}", {default}){collate}', ""
-    for table in tables_of(schema.name).elements:
-        if table.field == base and (member or "item") in table.members:
-            return "string", f'e."{member or "item"}" COLLATE BINARY', table.name
-    raise unsupported(f"grouping by '{name}'; it takes attributes and searchable struct members")
-
-
-def _group_rows(
-    conn: sqlite3.Connection,
-    query: Query,
-    found: Match,
-    expression: str,
-    table: str,
-    aggregates: tuple[Aggregate, ...],
-) -> list[tuple[Any, float, dict[str, Any]]]:
-    join = f"JOIN {table} e ON e.key = d.key" if table else ""
-    parameters: list[Any] = []
-    relevance = "0.0"
-    if found.texts:
-        profile = found.schema.profile(query.profile)
-        assert profile is not None
-        score, scored, parameters = _score(conn, found, profile, ())
-        join, relevance = f"{join} {scored}", f"max({score})"
-    columns = ", ".join(["count(*)", *(_aggregate(found.schema, item) for item in aggregates)])
-    sql = (
-        f"SELECT {expression} AS grp, {relevance}, {columns} FROM {found.schema.name} d {join} "
-        f"WHERE {found.where} GROUP BY grp COLLATE BINARY"
-    )
-    return [
-        (row[0], row[1], {item.expression: value for item, value in zip(aggregates, row[3:], strict=True)})
-        for row in conn.execute(sql, [*parameters, *found.parameters])
-    ]
-
-
-def _totals(conn: sqlite3.Connection, aggregates: tuple[Aggregate, ...], found: Match) -> dict[str, Any]:
-    columns = ", ".join(_aggregate(found.schema, item) for item in aggregates)
-    row = conn.execute(
-        f"SELECT {columns} FROM {found.schema.name} d WHERE {found.where}", found.parameters
-    ).fetchone()
-    return {item.expression: value for item, value in zip(aggregates, row, strict=True)}
-
-
-def _aggregate(schema: Schema, item: Aggregate) -> str:
-    if item.function == "count":
-        return "count(*)"
-    field = schema.field(item.field)
-    if field is None:
-        if not any(other.field(item.field) for other in SCHEMAS.values()):
-            raise QueryRefused(f"{item.expression}: no such attribute", code=4)
-        return "NULL"
-    if field.kind != "scalar" or not field.attribute or field.type == "string":
-        raise unsupported(f"{item.expression}: it takes single-value number attributes")
-    if item.function == "avg":
-        # Vespa divides whole numbers as such (AverageAggregationResult), towards zero.
-        return f'vespa_sum(d."{field.name}") / count(d."{field.name}")'
-    function = {"sum": "vespa_sum", "xor": "vespa_xor"}.get(item.function, item.function)
-    return f'{function}(d."{field.name}")'
-
-
-def _merged(aggregates: tuple[Aggregate, ...], parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One group's values from several document types."""
-    out: dict[str, Any] = {}
-    for item in aggregates:
-        found = [part[item.expression] for part in parts if part[item.expression] is not None]
-        if item.function in ("count", "sum"):
-            out[item.expression] = sum(found)
-        elif item.function == "xor":
-            value = 0
-            for part in found:
-                value ^= part
-            out[item.expression] = value
-        elif item.function == "avg":
-            if len(found) > 1:
-                raise unsupported("avg() over several document types; name one in 'from'")
-            out[item.expression] = found[0] if found else 0
-        else:
-            out[item.expression] = (min if item.function == "min" else max)(found, default=0)
-    return out

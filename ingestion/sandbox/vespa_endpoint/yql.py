@@ -72,8 +72,8 @@ def parse_yql(text: str, parameters: Mapping[str, Any], user: UserText) -> Selec
     return _Parser(statement, parameters, user).statement(groupings)
 
 
-def _split_groupings(text: str) -> tuple[str, tuple[Grouping, ...]]:
-    """The statement and the groupings behind its first `|` that is not inside a string."""
+def _split_groupings(text: str) -> tuple[str, tuple[tuple[Grouping, ...], ...]]:
+    """The statement and the grouping requests behind its first `|` that is not inside a string."""
     position = 0
     while position < len(text):
         match = _TOKEN.match(text, position)
@@ -81,8 +81,7 @@ def _split_groupings(text: str) -> tuple[str, tuple[Grouping, ...]]:
             break
         if match["op"] == "|":
             parts = text[match.end() :].rstrip().removesuffix(";").split("|")
-            found = [grouping for part in parts for grouping in parse_grouping(part.strip())]
-            return text[: match.start()], tuple(found)
+            return text[: match.start()], tuple(parse_grouping(part.strip()) for part in parts)
         position = match.end()
     return text, ()
 
@@ -102,7 +101,7 @@ class _Parser:
 
     # ------------------------------------------------------------- statement
 
-    def statement(self, groupings: tuple[Grouping, ...]) -> Select:
+    def statement(self, groupings: tuple[tuple[Grouping, ...], ...]) -> Select:
         self.keyword("select")
         fields = self.fields()
         sources = self.sources()
