@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ingestion.discovery.relationship_elements import LIST, Elements
 from ingestion.discovery.relationship_keys import Key
 from ingestion.discovery.relationship_names import NameMatch, NameMatcher
 from ingestion.discovery.relationship_parsing import compatible
@@ -24,6 +25,11 @@ ASSERT_AT = 0.7
 CANDIDATE_AT = 0.15
 _SHARPNESS = 1.5
 """Exponent of the odds that names give: above 1 a clear leader wins over near rivals."""
+
+
+_ROLE_ENDS = (
+    "_ids", "_IDs", "Ids", "IDs", "_uuids", "_id", "_ID", "Id", "ID", "_uuid", "_key", "_fk", "_code",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -188,6 +194,7 @@ def _settle(
     asserted = None
     verdicts = known.decisions.get((table.name, column.name), {})
     by_hand = any(verdicts.values())
+    inside = known.matcher.elements(table.name, column.name)
     for rank, option in enumerate(options):
         verdict = verdicts.get(option.match.table)
         if by_hand and verdict is None:
@@ -204,7 +211,7 @@ def _settle(
         elif rank == 0 and option.probability >= known.assert_at:
             result.relationships.append(relation)
             asserted = relation
-        elif option.probability >= CANDIDATE_AT:
+        elif option.probability >= CANDIDATE_AT and not (inside is not None and inside.embedded):
             result.candidates.append(relation)
     if asserted is None and not by_hand and known.matcher.is_reference_like(table, column):
         best = max((o.probability for o in options if verdicts.get(o.match.table) is not False), default=0.0)
@@ -219,12 +226,16 @@ def _settle(
 def _relation(table: Table, column: Column, option: _Option, matcher: NameMatcher) -> ImplicitRelationship:
     found = option.evidence
     unique = found.source_unique if found else None
+    inside = matcher.elements(table.name, column.name)
+    held = matcher.held(table, column)
     key_type = next(k.column for k in matcher.keys(option.match.table) if k.column.name == option.match.key)
     reasons = list(option.reasons)
-    if key_type.data_type != column.data_type:
-        reasons.append(f"types: {column.data_type} against {key_type.data_type}")
+    if inside is not None:
+        reasons.append(f"inside: {'each value is ' if inside.how == LIST else ''}{inside.how}")
+    if key_type.data_type != held.data_type:
+        reasons.append(f"types: {held.data_type} against {key_type.data_type}")
     else:
-        reasons.append(f"types: both {column.data_type}")
+        reasons.append(f"types: both {held.data_type}")
     type_column = matcher.polymorphic_type(table, column)
     return ImplicitRelationship(
         source_table=table.name,
@@ -234,16 +245,22 @@ def _relation(table: Table, column: Column, option: _Option, matcher: NameMatche
         confidence=round(min(option.probability, 0.999), 3),
         evidence=reasons,
         orphan_share=None if found is None or found.orphan_share is None else round(found.orphan_share, 4),
-        cardinality="" if unique is None else "one_to_one" if unique else "many_to_one",
+        cardinality=_cardinality(unique, inside),
         relation=role_of(column.name),
         type_column=type_column.name if type_column and found and found.type_value is not None else None,
         type_value=found.type_value if found else None,
     )
 
 
+def _cardinality(unique: bool | None, inside: Elements | None) -> str:
+    if inside is not None:
+        return "many_to_many" if inside.how == LIST else "many_to_one"
+    return "" if unique is None else "one_to_one" if unique else "many_to_one"
+
+
 def role_of(column: str) -> str:
     """The role that a column's name gives to its reference: `created_by_id` → `created_by`."""
-    for suffix in ("_id", "_ID", "Id", "ID", "_uuid", "_key", "_fk", "_code"):
+    for suffix in _ROLE_ENDS:
         if column.endswith(suffix) and len(column) > len(suffix):
             return column[: -len(suffix)].rstrip("_")
     return column.strip("_") or column

@@ -36,8 +36,8 @@ class FileReferenceType(Enum):
 class Column:
     """One column; `data_type` is PostgreSQL's own spelling (`character varying(36)`, `bigint[]`).
 
-    `sensitivity` is `none`, `secret` (always masked) or `personal`; `secret_keys` are names of members
-    inside JSON values that hold secrets, as far as the catalog or a sample showed them.
+    `sensitivity` is `none`, `secret` (always masked) or `personal`. `secret_keys` and `personal_keys` are names
+    of members inside JSON values that hold such data (secret ones are masked), as far as sampled rows showed them.
     The figures from `null_share` on are filled only when statistics were asked for.
     """
 
@@ -62,6 +62,8 @@ class Column:
     maximum: str | None = None
     longest: int | None = None
     top_values: list[str] = field(default_factory=list)
+    secret_keys: list[str] = field(default_factory=list)
+    personal_keys: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -179,7 +181,7 @@ class ImplicitRelationship:
     orphan_share: float | None = None
     basis: str = "inferred"
     cardinality: str = ""
-    """`many_to_one` or `one_to_one`; empty when unknown."""
+    """`many_to_one`, `one_to_one`, or `many_to_many` where each value is a list of ids; empty when unknown."""
     relation: str = ""
     """The role that the column's name gives: `created_by`, `project`."""
     type_column: str | None = None

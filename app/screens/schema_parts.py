@@ -150,6 +150,10 @@ def _column_notes(table: Table, column: Column, targets: dict[str, str], glyphs:
         notes.append((f"{glyphs.warn} secret, masked", "warn"))
     elif column.sensitivity == "personal":
         notes.append(("personal", "warn"))
+    if column.secret_keys:
+        notes.append((f"{glyphs.warn} secret keys inside, masked", "warn"))
+    if column.personal_keys:
+        notes.append(("personal keys inside", "warn"))
     if column.name in table.key_columns:
         notes.append(("key", "accent"))
     if column.name in targets:

@@ -41,33 +41,23 @@ async def add_samples(db: DatabaseConnection, table: Table, rows: int = SAMPLE_R
     )
     places = {c.name: i for i, c in enumerate(shown)}
     table.samples = [
-        {c.name: _cell(c, row[f"c{places[c.name]}"]) if c.name in places else MASKED for c in table.columns}
+        {c.name: _cell(row[f"c{places[c.name]}"]) if c.name in places else MASKED for c in table.columns}
         for row in found
     ]
 
 
-def _cell(column: Column, text: str | None) -> str | None:
+def _cell(text: str | None) -> str | None:
+    """A value as it is shown: signatures redacted, members named like secrets masked, cut JSON included."""
     from ingestion.redaction import redact_text
+    from ingestion.transform.json_text import looks_like_json, mask_members
+    from ingestion.transform.sensitivity import is_secret_name
 
     if text is None:
         return None
-    if column.type_category in ("json", "text", "array"):
-        text = mask_json(text) if text[:1] in ("{", "[") else redact_text(text)
+    if looks_like_json(text):
+        text = mask_members(text, is_secret_name)
+    text = redact_text(text)
     return text if len(text) <= _LONGEST_CELL else text[:_LONGEST_CELL] + "…"
-
-
-def mask_json(text: str) -> str:
-    """JSON text, possibly cut, with the values of members that are named like secrets masked."""
-    import re
-
-    from ingestion.redaction import redact_text
-    from ingestion.transform.sensitivity import MASKED, is_secret_name
-
-    def mask(match: re.Match[str]) -> str:
-        return f'{match[1]}"{MASKED}"' if is_secret_name(match[2]) else match[0]
-
-    pattern = r'("((?:[^"\\]|\\.)*)"\s*:\s*)("(?:[^"\\]|\\.)*(?:"|\Z)|[^\s,\]}"\[{][^,\]}]*|[\[{].*?[\]}])'
-    return redact_text(re.sub(pattern, mask, text, flags=re.DOTALL))
 
 
 async def planner_statistics(
@@ -104,12 +94,15 @@ def _from_planner(column: Column, known: dict[str, Any], rows: int) -> None:
     values = [*(known["common"] or ()), *(known["bounds"] or ())]
     if column.type_category not in _NO_ORDER and known["bounds"]:
         column.minimum, column.maximum = (
-            _short(column, known["bounds"][0]),
-            _short(column, known["bounds"][-1]),
+            _short(known["bounds"][0]),
+            _short(known["bounds"][-1]),
         )
     if column.type_category in ("text", "json"):
         column.longest = max((len(v) for v in values if v), default=None)
-    column.top_values = [_short(column, v) for v in (known["common"] or ())[:_MOST_TOP_VALUES]]
+    common = (known["common"] or ())[:_MOST_TOP_VALUES]
+    if column.base_type == "bool":
+        common = [{"t": "true", "f": "false"}.get(v, v) for v in common]
+    column.top_values = [_short(v) for v in common]
 
 
 async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]) -> None:
@@ -147,11 +140,11 @@ async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]
         column.null_share = round(1 - row[f"filled{i}"] / rows, 4)
         column.distinct = _scaled(row[f"distinct{i}"], row[f"filled{i}"], rows, table.row_count)
         column.longest = row[f"longest{i}"] if column.type_category in ("text", "json") else None
-        column.top_values = [_short(column, v) for v in row[f"top{i}"]]
+        column.top_values = [_short(v) for v in row[f"top{i}"]]
         if i in ordered:
             low, high = row[f"min{i}"], row[f"max{i}"]
-            column.minimum = None if low is None else _short(column, low)
-            column.maximum = None if high is None else _short(column, high)
+            column.minimum = None if low is None else _short(low)
+            column.maximum = None if high is None else _short(high)
 
 
 def _scaled(distinct: int, filled: int, rows: int, all_rows: int) -> int:
@@ -159,5 +152,5 @@ def _scaled(distinct: int, filled: int, rows: int, all_rows: int) -> int:
     return round(distinct * all_rows / rows) if all_rows > rows and distinct > 0.9 * filled else distinct
 
 
-def _short(column: Column, text: str) -> str:
-    return _cell(column, text[:_LONGEST_CELL]) or ""
+def _short(text: str) -> str:
+    return _cell(text[:_LONGEST_CELL]) or ""

@@ -18,12 +18,16 @@ from ingestion.files import json_entries
 from ingestion.files.references import extension, parse_reference, unsigned
 from ingestion.postgres.sql import ident, rows_of
 from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, Table
+from ingestion.transform import json_text, sensitivity
 
 _SAMPLE_VALUES = 100
 _LOOKED_AT_ROWS = 20_000
 _SAMPLE_DOCUMENTS = 60
 _LONGEST_TEXT = 4_000
 _LONGEST_JSON = 100_000
+_LOOKED_AT_CHARS = 20_000
+"""Of one JSON value, when its keys are looked for."""
+
 _QUERY_LIMIT_S = 3.0
 
 _FILE_WORDS = stem_set(
@@ -63,6 +67,8 @@ class Look:
     page_urls: int = 0
     json_with_files: int = 0
     json_values: int = 0
+    members: frozenset[str] = frozenset()
+    """Keys of the objects in JSON values."""
 
     @property
     def files(self) -> int:
@@ -203,6 +209,8 @@ async def examine(
     looks: dict[str, Look] = {}
     if fitting and table.row_count and table.readable:
         looks = await _look(db, table, fitting)
+    for column in fitting:
+        sensitivity.mark_members(column, looks[column.name].members if column.name in looks else ())
     found = [judge(table, c, looks.get(c.name)) for c in fitting]
     return [f for f in found if f is not None]
 
@@ -246,13 +254,16 @@ def look_at(values: Sequence[str]) -> Look:
     counts = dict.fromkeys(
         ("keys", "file_urls", "signed_urls", "page_urls", "json_with_files", "json_values"), 0
     )
+    members: set[str] = set()
     for value in values:
         kind = _kind_of(value)
+        if kind in ("json_with_files", "json_values"):
+            members |= json_text.member_names(value[:_LOOKED_AT_CHARS])
         if kind:
             counts[kind] += 1
         if kind == "json_with_files":
             counts["json_values"] += 1
-    return Look(sampled=len(values), **counts)
+    return Look(sampled=len(values), members=frozenset(members), **counts)
 
 
 def _kind_of(value: str) -> str:

@@ -133,6 +133,8 @@ async def add_scopes(
     by_name = {t.name: t for t in tables if t.readable}
     asked = []
     for pair, found in evidence.pairs.items():
+        if matcher.elements(pair[0], pair[1]) is not None:
+            continue
         if found.chance < 0.5 or found.share < _LEAST_SHARE or found.sampled < 3 or pair[0] == pair[2]:
             continue
         scope = _shared_scope(by_name[pair[0]], by_name[pair[2]], pair[1], matcher, evidence)

@@ -18,6 +18,7 @@ from typing import TypeVar
 from ingestion.db_connection import DatabaseConnection
 from ingestion.discovery import limited
 from ingestion.discovery.keys import KeyFigures
+from ingestion.discovery.relationship_elements import look, may_hold_ids, most_common
 from ingestion.discovery.relationship_keys import Key
 from ingestion.discovery.relationship_names import NameMatch, NameMatcher
 from ingestion.discovery.relationship_parsing import compatible, type_family
@@ -99,9 +100,10 @@ async def gather(
 ) -> Evidence:
     """Evidence for every column that may be a reference; tables without rows give none."""
     by_name = {t.name: t for t in tables if t.readable}
-    plan = _plan(by_name, matcher, set(declared))
     evidence = Evidence()
     log = log or logging.getLogger(__name__)
+    await _look_inside(db, by_name, matcher, evidence, log)
+    plan = _plan(by_name, matcher, set(declared))
     sampled = [name for name in plan.columns if by_name[name].row_count]
     reader = _Reader(db, log, on_table, len(sampled) + len(plan.named))
     columns = sum(len(plan.columns[name]) for name in sampled)
@@ -115,6 +117,26 @@ async def gather(
     )
     await _ask_blindly(db, reader, by_name, plan, matcher, figures, evidence)
     return evidence
+
+
+async def _look_inside(
+    db: DatabaseConnection,
+    tables: Mapping[str, Table],
+    matcher: NameMatcher,
+    evidence: Evidence,
+    log: logging.Logger,
+) -> None:
+    """Let columns whose arrays or JSON hold ids take part, each with the ids as its sample."""
+    reader = _Reader(db, log, None, 0)
+    asked = [name for name, t in tables.items() if t.row_count and any(map(may_hold_ids, t.columns))]
+    for name, found in (await reader.each(asked, lambda name: look(db, tables[name]))).items():
+        for column, elements in found.items():
+            matcher.add_elements(name, column, elements)
+            chosen = most_common(elements.counts, MOST_VALUES)
+            total = len(elements.counts)
+            evidence.samples[name, column] = Sample(
+                [v for v, _ in chosen], [n for _, n in chosen], total, total
+            )
 
 
 class _Reader:
@@ -162,7 +184,8 @@ def _plan(tables: Mapping[str, Table], matcher: NameMatcher, declared: set[tuple
             open_end = best < 0.9 and _may_be_blind(table, column, matcher)
             if open_end:
                 plan.open.append((table.name, column.name))
-            if matches or open_end:
+            inside = matcher.elements(table.name, column.name) is not None
+            if (matches or open_end) and not inside:
                 plan.columns[table.name].append(column)
     return plan
 
@@ -170,7 +193,7 @@ def _plan(tables: Mapping[str, Table], matcher: NameMatcher, declared: set[tuple
 def _may_be_blind(table: Table, column: Column, matcher: NameMatcher) -> bool:
     if matcher.is_own_key(table, column):
         return False
-    return matcher.is_reference_like(table, column) or type_family(column) == "uuid"
+    return matcher.is_reference_like(table, column) or type_family(matcher.held(table, column)) == "uuid"
 
 
 async def _sample(
@@ -238,7 +261,7 @@ async def _ask(
             target_rows=table.row_count,
             target_unique=unique,
             reach=_reach(values, known),
-            source_unique=sample.unique,
+            source_unique=None if matcher.elements(*source) else sample.unique,
             rows=sum(sample.rows[:most]),
             rows_found=sum(n for v, n in zip(values, sample.rows, strict=False) if v in there),
         )
@@ -288,7 +311,9 @@ async def _ask_blindly(
         fits = [
             source
             for source in pending
-            if compatible(tables[source[0]].column(source[1]), key.column, True)
+            if compatible(
+                matcher.held(tables[source[0]], tables[source[0]].column(source[1])), key.column, True
+            )
             and (*source, table.name, key.column.name) not in evidence.pairs
             and source != (table.name, key.column.name)
         ]

@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 
 from ingestion.discovery import relationship_words as words
 from ingestion.discovery.relationship_alignment import RELATIVE, Ask, Fit, fit, key_for, without_adjectives
+from ingestion.discovery.relationship_elements import Elements
 from ingestion.discovery.relationship_keys import Entry, Key, Vocabulary
-from ingestion.discovery.relationship_parsing import REFERENCE_FAMILIES, ParsedName, compatible, type_family
+from ingestion.discovery.relationship_parsing import (
+    REFERENCE_FAMILIES,
+    ParsedName,
+    compatible,
+    parse_words,
+    type_family,
+)
 from ingestion.discovery.relationship_shapes import shape_matches
 from ingestion.schema_discovery import Column, Table
 
@@ -41,6 +48,7 @@ class NameMatcher:
         self._budget = _MAX_ABBREVIATION_PAIRS
         self._known: dict[tuple[str, str], list[NameMatch]] = {}
         self._shapes: dict[tuple[str, str], list[NameMatch]] = {}
+        self._elements: dict[tuple[str, str], Elements] = {}
         for entry in self._words.entries.values():
             for column, target, score, why in shape_matches(entry, self._words):
                 found = self._shapes.setdefault((entry.table.name, column.name), [])
@@ -53,9 +61,22 @@ class NameMatcher:
     def parsed(self, table: str, column: str) -> ParsedName:
         return self._words.entries[table].parsed[column]
 
+    def add_elements(self, table: str, column: str, elements: Elements) -> None:
+        """From now on this array or JSON column takes part with the ids that it holds."""
+        self._elements[table, column] = elements
+
+    def elements(self, table: str, column: str) -> Elements | None:
+        """What an array or JSON column holds, where that is ids."""
+        return self._elements.get((table, column))
+
+    def held(self, table: Table, column: Column) -> Column:
+        """The column as values see it: itself, or the ids that its arrays or JSON hold."""
+        inside = self._elements.get((table.name, column.name))
+        return inside.column if inside is not None else column
+
     def candidates(self, table: Table, column: Column) -> list[NameMatch]:
         """Tables that the column's name may mean, likeliest first, one entry a table; empty for none."""
-        if type_family(column) not in REFERENCE_FAMILIES:
+        if type_family(self.held(table, column)) not in REFERENCE_FAMILIES:
             return []
         known = self._known.get((table.name, column.name))
         if known is None:
@@ -64,7 +85,10 @@ class NameMatcher:
 
     def _candidates(self, table: Table, column: Column) -> list[NameMatch]:
         entry = self._words.entries[table.name]
-        ask = Ask(entry, column, entry.parsed[column.name])
+        held = self.held(table, column)
+        ask = Ask(
+            entry, held, entry.parsed[column.name] if held is column else self._parsed_inside(entry, held)
+        )
         shaped = self._shapes.get((table.name, column.name), [])
         own = not ask.stem or self.is_own_key(table, column)
         best: dict[str, NameMatch] = {}
@@ -73,6 +97,9 @@ class NameMatcher:
                 best[match.table] = match
         found = self._prefer_own_schema(entry, self._doubt_subtypes(ask, list(best.values())))
         return sorted(found, key=lambda m: (-m.score, m.table))
+
+    def _parsed_inside(self, entry: Entry, held: Column) -> ParsedName:
+        return parse_words(self._words.splitter.split(held.name), entry.column_prefix)
 
     def _doubt_subtypes(self, ask: Ask, found: list[NameMatch]) -> list[NameMatch]:
         """A key that several tables share: names do not tell a person from an employee, values do."""
@@ -103,6 +130,9 @@ class NameMatcher:
 
     def is_reference_like(self, table: Table, column: Column) -> bool:
         """Whether the name says that the column identifies something other than its own row."""
+        inside = self.elements(table.name, column.name)
+        if inside is not None:
+            return not inside.embedded
         parsed = self.parsed(table.name, column.name)
         if type_family(column) not in REFERENCE_FAMILIES or not parsed.stem:
             return False
@@ -130,8 +160,8 @@ class NameMatcher:
     def polymorphic_type(self, table: Table, column: Column) -> Column | None:
         """The sibling `x_type` of `x_id`, where one is."""
         entry = self._words.entries[table.name]
-        parsed = entry.parsed[column.name]
-        if not parsed.stem or not parsed.strong:
+        parsed = entry.parsed.get(column.name)
+        if parsed is None or not parsed.stem or not parsed.strong:
             return None
         wanted = (*parsed.stem, words.singular("type"))
         for other in table.columns:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from ingestion.discovery import schema_mermaid
+from ingestion.discovery.relationship_words import singular, split_words
 from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
 
 _MOST_CENTRAL = 8
@@ -21,11 +24,28 @@ _KINDS = {
 }
 
 
+_MOST_FAMILIES = 12
+_MOST_SAMPLES = 3
+_LONGEST_SAMPLE = 60
+_LEGEND = (
+    "<details><summary>How to read this</summary>\n\n"
+    "- **Rows** are counted; a figure with *about* is the planner's estimate.\n"
+    "- **Key**: by what rows are told apart. Where nothing is declared, it was found by looking at the values.\n"
+    "- **Freshness**: the column that shows how recent a row is, and may narrow an incremental read.\n"
+    "- **References** are declared foreign keys, or found by us from names, types and values: *sure* is how"
+    " probable we hold one, *orphans* the share of rows whose value no row of the target has.\n"
+    "- **refers outside**: named like a reference, but no table of this database holds such keys.\n\n</details>"
+)
+
+
 def render(schema_map: SchemaMap) -> str:
     """The whole document, ending in a newline."""
     parts = [
         _overview(schema_map),
+        _warnings(schema_map),
+        _drift(schema_map),
         _contents(schema_map),
+        _picture(schema_map),
         "\n\n".join(_table(t, schema_map) for t in schema_map.tables),
         _all_relations(schema_map),
         _candidates(schema_map),
@@ -66,13 +86,75 @@ def _overview(m: SchemaMap) -> str:
     largest = sorted((t for t in m.tables if t.row_count), key=lambda t: -t.row_count)[:5]
     if largest:
         lines += ["", "**Most rows:** " + ", ".join(f"{_link(t.name)} ({_rows(t)})" for t in largest) + "."]
-    secrets = [f"{t.name}.{c.name}" for t in m.tables for c in t.columns if c.sensitivity == "secret"]
-    if secrets:
-        lines += ["", f"**Secrets**, always masked: {', '.join(map(code, secrets))}."]
-    warnings = [*m.warnings, *(f"{t.name}: {w}" for t in m.tables for w in t.warnings)]
-    if warnings:
-        lines += ["", "## Warnings", "", *(f"- {text(w)}" for w in warnings)]
+    empty = [t for t in m.tables if t.readable and t.row_count_exact and not t.row_count]
+    if empty:
+        lines += ["", f"**Empty:** {_listed([_link(t.name) for t in empty])}."]
+    families = _families(m)
+    if families:
+        lines += ["", "**Tables that share a first word:** " + "; ".join(families) + "."]
+    lines += _sensitive(m)
+    lines += ["", _LEGEND]
     return "\n".join(lines)
+
+
+def _sensitive(m: SchemaMap) -> list[str]:
+    columns = [(t.name, c) for t in m.tables for c in t.columns]
+    secrets = [code(f"{t}.{c.name}") for t, c in columns if c.sensitivity == "secret"]
+    secrets += [f"{code(key)} inside {code(f'{t}.{c.name}')}" for t, c in columns for key in c.secret_keys]
+    personal = [code(f"{t}.{c.name}") for t, c in columns if c.sensitivity == "personal"]
+    personal += [f"{code(key)} inside {code(f'{t}.{c.name}')}" for t, c in columns for key in c.personal_keys]
+    lines = []
+    if secrets:
+        lines += ["", f"**Secrets**, always masked: {', '.join(secrets)}."]
+    if personal:
+        lines += ["", f"**Personal data**, indexed unless you mask it: {_listed(personal)}."]
+    return lines
+
+
+def _families(m: SchemaMap) -> list[str]:
+    """Groups of tables that begin with the same word: what belongs together in most databases."""
+    firsts: dict[str, list[Table]] = defaultdict(list)
+    for t in m.tables:
+        words = split_words(t.relname or t.name)
+        if words:
+            firsts[singular(words[0])].append(t)
+    groups = [tables for tables in firsts.values() if 2 <= len(tables) < max(3, len(m.tables))]
+    groups.sort(key=lambda tables: (-len(tables), tables[0].name))
+    return [_listed([_link(t.name) for t in tables], 6) for tables in groups[:_MOST_FAMILIES]]
+
+
+def _warnings(m: SchemaMap) -> str:
+    """Warnings, those that several tables share said once."""
+    tables: dict[str, list[str]] = defaultdict(list)
+    for t in m.tables:
+        for warning in t.warnings:
+            tables[warning].append(t.name)
+    lines = [f"- {text(w)}" for w in m.warnings]
+    lines += [f"- {_listed([_link(n) for n in names], 12)}: {text(w)}" for w, names in tables.items()]
+    return "\n".join(["## Warnings", "", *lines]) if lines else ""
+
+
+def _drift(m: SchemaMap) -> str:
+    if not m.drift:
+        return ""
+    return f"## Changes since {text(m.drift_since)}\n\n" + "\n".join(f"- {text(line)}" for line in m.drift)
+
+
+def _picture(m: SchemaMap) -> str:
+    """The references between tables as a diagram, without the tables that nearly everything refers to."""
+    drawn = schema_mermaid.overview(m)
+    if not drawn.relations:
+        return ""
+    left_out = ""
+    if drawn.hubs:
+        hubs = ", ".join(f"{_link(name)} ({count})" for name, count in drawn.hubs)
+        left_out = f" Left out, because so many tables refer to them: {hubs}."
+    if drawn.more:
+        left_out += f" {drawn.more:,} more references are not drawn."
+    return (
+        f"## Picture\n\nWhich table refers to which: solid lines are declared, dotted ones inferred.{left_out}"
+        f"\n\n```mermaid\n{drawn.diagram}```"
+    )
 
 
 def _contents(m: SchemaMap) -> str:
@@ -101,7 +183,10 @@ def _table(t: Table, m: SchemaMap) -> str:
     if t.partitions:
         lines.append(f"- Partitions: {len(t.partitions)}")
     if t.inherits:
-        lines.append(f"- Inherits from {', '.join(map(code, t.inherits))}")
+        lines.append(f"- Inherits from {', '.join(map(_link, t.inherits))}")
+    heirs = [other.name for other in m.tables if t.name in other.inherits]
+    if heirs:
+        lines.append(f"- Inherited by {_listed(list(map(_link, heirs)))}, whose rows are counted there")
     lines += ["", _columns(t, m)]
     outgoing, incoming = m.relations_from(t.name), m.relations_to(t.name)
     if outgoing:
@@ -123,7 +208,11 @@ def _table(t: Table, m: SchemaMap) -> str:
 
 
 def _columns(t: Table, m: SchemaMap) -> str:
-    targets = {r.source_column: r.target_table for r in reversed(m.relations_from(t.name))}
+    targets: dict[str, list[str]] = defaultdict(list)
+    for r in m.relations_from(t.name):
+        if r.target_table not in targets[r.source_column]:
+            targets[r.source_column].append(r.target_table)
+    external = {e.column for e in m.external_columns if e.table == t.name}
     files = {f.column_name for f in t.file_reference_columns}
     statistics = any(c.null_share is not None for c in t.columns)
     header = ["column", "type", "null", "meaning"] + (
@@ -133,11 +222,15 @@ def _columns(t: Table, m: SchemaMap) -> str:
     for c in t.columns:
         notes = [f"key{' part' if len(t.key_columns) > 1 else ''}"] if c.name in t.key_columns else []
         if c.name in targets:
-            notes.append(f"→ {_link(targets[c.name])}")
+            notes.append(f"→ {_listed([_link(name) for name in targets[c.name]], 4)}")
+        if c.name in external:
+            notes.append("refers outside")
         if c.name in files:
             notes.append("file")
         if c.sensitivity != "none":
             notes.append(f"**{c.sensitivity}** ({text(c.sensitivity_reason)})")
+        notes += [f"**secret** {code(key)} inside (named like a secret)" for key in c.secret_keys]
+        notes += [f"**personal** {code(key)} inside (named like personal data)" for key in c.personal_keys]
         if c.is_generated:
             notes.append("generated")
         if c.comment:
@@ -153,7 +246,7 @@ def _statistics(c: Column) -> list[str]:
     if c.minimum is not None and c.type_category in ("number", "time"):
         span = f"{code(c.minimum)} to {code(c.maximum or '')}"
     else:
-        span = ", ".join(code(v[:40]) for v in c.top_values[:3])
+        span = ", ".join(dict.fromkeys(code(v if len(v) <= 40 else f"{v[:40]}…") for v in c.top_values[:3]))
     return [empty, distinct, span]
 
 
@@ -220,7 +313,13 @@ def _rejected(m: SchemaMap) -> str:
 def _external(m: SchemaMap) -> str:
     if not m.external_columns:
         return ""
-    lines = [f"- {_link(e.table)}.{code(e.column)}: {text(e.reason)}" for e in m.external_columns]
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for e in m.external_columns:
+        places[e.column, e.reason].append(e.table)
+    lines = [
+        f"- {code(column)} of {_listed(list(map(_link, tables)), 12)}: {text(reason)}"
+        for (column, reason), tables in places.items()
+    ]
     return "## References to something outside this database\n\n" + "\n".join(lines)
 
 
@@ -237,9 +336,24 @@ def _views(m: SchemaMap) -> str:
 
 
 def _samples(t: Table) -> str:
-    names = [c.name for c in t.columns]
-    rows = [["" if row.get(n) is None else text((row[n] or "")[:60]) for n in names] for row in t.samples]
-    return _grid([text(n) for n in names], rows)
+    """The first rows side by side, a line for each column that has a value: wide tables stay readable."""
+    shown = t.samples[:_MOST_SAMPLES]
+    rows = [
+        [code(c.name), *("" if row.get(c.name) is None else text(_cut(row[c.name] or "")) for row in shown)]
+        for c in t.columns
+        if any(row.get(c.name) is not None for row in shown)
+    ]
+    return _grid(["column", *(f"row {n + 1}" for n in range(len(shown)))], rows)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST_SAMPLE else f"{value[:_LONGEST_SAMPLE]}…"
+
+
+def _listed(items: Sequence[str], most: int = 20) -> str:
+    """Items with commas between, the first `most` of them."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def _rows(t: Table) -> str:

@@ -289,7 +289,7 @@ class DocumentBuilder:
                 continue
             if reference.type_column and metadata.get(reference.type_column) != reference.type_value:
                 continue
-            for target in _ids(value) if reference.is_list else (value,):
+            for target in ids_in(value) if reference.is_list else (value,):
                 found.append(
                     {
                         "relation": reference.relation,
@@ -421,8 +421,8 @@ def _reference(relation: ImplicitRelationship, table: Table) -> _Reference:
     )
 
 
-def _ids(text: str) -> list[str]:
-    """The ids in a JSON list of numbers, strings, or objects with an `id`; each once, in order."""
+def ids_in(text: str) -> list[str]:
+    """The ids in a JSON list of numbers, strings, or objects with an `id`, or in one such; each once, in order."""
     try:
         items = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -88,6 +88,25 @@ def string_leaves(text: str) -> Iterator[tuple[str, str]]:
             yield key, _unescaped(string.rstrip("\\"))
 
 
+def member_names(text: str) -> set[str]:
+    """The keys of all objects at any depth, of JSON inside strings too; works on broken and cut JSON as well."""
+    found: set[str] = set()
+    pending = [(text, 0)]
+    while pending:
+        document, level = pending.pop()
+        for match in _TOKEN.finditer(document):
+            string, end, colon, _, _, _ = match.groups()
+            if string is None:
+                continue
+            if colon:
+                found.add(_unescaped(string))
+            elif end == '"' and "\\" in string and level < MAX_EMBEDDED:
+                inner = _unescaped(string)
+                if looks_like_json(inner):
+                    pending.append((inner, level + 1))
+    return found
+
+
 def _unescaped(string: str) -> str:
     if "\\" not in string:
         return string

@@ -7,12 +7,18 @@ data is indexed unless the operator asks for masking. Rules judge names, never v
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ingestion.schema_discovery import Column
 
 MASKED = "[masked]"
+MOST_KEYS = 20
+"""Keys named of one column; a map may have a key for every row."""
 
 NONE, SECRET, PERSONAL = "none", "secret", "personal"
 
@@ -77,6 +83,15 @@ def classify(column: str, data_type: str = "", table: str = "") -> tuple[str, st
     if snake(column) == "name" and _PEOPLE.search(snake(table)):
         return PERSONAL, "name in a table of people"
     return NONE, ""
+
+
+def mark_members(column: Column, members: Iterable[str]) -> None:
+    """Note on a column which keys inside its JSON hold secrets or personal data, in the order of names."""
+    names = sorted(members)
+    column.secret_keys = [name for name in names if is_secret_name(name)][:MOST_KEYS]
+    column.personal_keys = [name for name in names if is_personal_name(name) and not is_secret_name(name)][
+        :MOST_KEYS
+    ]
 
 
 @dataclass(frozen=True, slots=True)

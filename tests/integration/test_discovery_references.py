@@ -217,6 +217,9 @@ async def test_the_procore_sample_is_understood(sample_database: str) -> None:
         ("commitment_change_order_items", "prime_line_item_id", "prime_contract_line_items"),
         ("requisitions", "commitment_id", "commitment_contracts"),
         ("punch_items", "final_approver_id", "company_users"),
+        ("commitment_contracts", "accessor_ids", "company_users"),
+        ("commitment_contracts", "drawing_revision_ids", "drawing_revisions"),
+        ("timesheets", "created_by", "company_users"),
     }
     assert expected <= triples(found.relationships)
     external = {e.column for e in found.external_columns}
