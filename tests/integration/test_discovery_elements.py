@@ -106,7 +106,8 @@ async def test_secret_and_personal_keys_inside_json_are_named_with_the_reason(
         INSERT INTO calls SELECT n, '{"a": [{"apiKey": "hush-1"}], "owner": {"email": "a@example.test"},
           "token": {"deep": {"er": [1, {"x": "hush-2"}]}, "more": "hush-3"}}',
           '{"password": "hush-4", "inner": "{\\"secret\\": \\"hush-5\\"}"}' FROM generate_series(1, 3) n;
-        INSERT INTO calls VALUES (9, ('{"token": {"padding": "' || repeat('y', 500) || '", "z": "hush-6"}}')::jsonb)"""
+        INSERT INTO calls SELECT 9, jsonb_build_object('token', jsonb_build_object(
+          'padding', repeat('y', 500), 'z', 'hush-6'))"""
     )
     for analysed in (False, True):
         if analysed:
