@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ingestion import plan as plans
 from ingestion.plan import Plan
@@ -30,6 +30,11 @@ def estimate(schema: SchemaMap, plan: Plan, rows_per_s: float | None = None) -> 
         seconds=rows / (rows_per_s or USUAL_ROWS_PER_S),
         dangling=_dangling(schema, chosen),
     )
+
+
+def files(estimate: Estimate, files_per_row: Mapping[str, float]) -> int:
+    """How many files the rows of an estimate refer to, from what sampled rows do."""
+    return round(sum(table.rows * files_per_row.get(table.table, 0.0) for table in estimate.tables))
 
 
 def _dangling(schema: SchemaMap, chosen: Sequence[str]) -> tuple[tuple[str, str, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
@@ -66,9 +67,53 @@ async def preview(
     if values is None:
         what = f"no row with key {key}" if key else "no rows"
         raise errors.SchemaError(f"{table_name} has {what}", hint="It may have been deleted since.")
+    return _preview_of(builder, table_name, values)
+
+
+async def previews(
+    connections: Connections,
+    schema: SchemaMap,
+    table_name: str,
+    plan: Plan | None = None,
+    *,
+    column: str = "",
+    value: str = "",
+    limit: int = 100,
+) -> Sequence[Preview]:
+    """The first rows, or the first whose `column` reads `value`, each beside its document.
+
+    Works for tables without a key too; of identical rows each is numbered as a job would. Where a row gets no
+    document, `warnings` says why. Raises errors.SchemaError for an unknown column.
+    """
+    table = schema.table(table_name)
+    policy = await masks.in_force(connections)
+    if plan is not None:
+        policy = masks.union(policy, masks.of_plan(plan))
+    builder = builder_of(connections, schema, table, policy)
+    where, args = "", []
+    if column:
+        where, args = f" WHERE {sql.text_column(table.column(column))} = $1", [value]
+    query = f"SELECT {sql.text_columns(table.columns)} FROM {sql.rows_of(table)}{where} LIMIT {int(limit)}"
+    db = await connections.source()
+    found: list[Preview] = []
+    copies: Counter[str] = Counter()
+    if not table.columns:
+        return found
+    async with aclosing(db.text_batches(query, *args)) as batches:
+        async for batch in batches:
+            for values in batch:
+                content = "" if table.key_columns else builder.key_of(values) or ""
+                found.append(_preview_of(builder, table_name, values, copies[content]))
+                copies[content] += 1 if content else 0
+    return found
+
+
+def _preview_of(
+    builder: DocumentBuilder, table_name: str, values: Sequence[str | None], ordinal: int = 0
+) -> Preview:
     masked = builder.masked_row(values)
     try:
-        document = builder.build(values)
+        document = builder.build(values, ordinal=ordinal)
     except errors.TransformError as error:
         return Preview(table_name, None, masked, {}, (str(error),))
     warnings = tuple(f"{w.column}: {w.message}" for w in document.warnings)

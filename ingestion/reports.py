@@ -56,6 +56,18 @@ class JobReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Where:
+    """The addresses in use, redacted. `configured` is False while no source is named."""
+
+    database: str
+    vespa: str
+    namespace: str
+    state_dir: str
+    configured: bool
+    sandbox: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SourceInfo:
     """The source as it presents itself; nothing secret."""
 
@@ -121,6 +133,32 @@ class Preview:
     row: Mapping[str, str | None]
     document: Mapping[str, Any]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPair:
+    """A value of a reference's column: how many sampled rows hold it, and the target's row if there is one."""
+
+    value: str
+    rows: int
+    found: bool
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RelationSample:
+    """What a look at a reference found: counts over all sampled values, `pairs` some of them, found ones first.
+
+    `label` is the target's column that the pairs' labels come from; `problem` says why nothing was sampled.
+    """
+
+    pairs: tuple[SampledPair, ...] = ()
+    values: int = 0
+    found: int = 0
+    rows: int = 0
+    rows_found: int = 0
+    label: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,10 +25,12 @@ from ingestion.reports import (
     JobReport,
     JobRequest,
     Preview,
+    RelationSample,
     RetryReport,
     SourceInfo,
     VerifyReport,
     VespaInfo,
+    Where,
 )
 from ingestion.settings import Settings
 from ingestion.state.types import FailureFilter
@@ -38,26 +40,12 @@ if TYPE_CHECKING:
     from ingestion.discovering import Verdicts
     from ingestion.events import Event, Publish
     from ingestion.progress import RunView
-    from ingestion.schema_discovery import ImplicitRelationship, SchemaMap
+    from ingestion.schema_discovery import ImplicitRelationship, SchemaMap, Table
     from ingestion.state.types import Failure, FailureCluster, FailurePage, Job
     from ingestion.vespa.queries import Related, SearchPage
 
 OnProgress = Callable[[str, int, int], None]
 LOGGER = "procore_ingest"
-SANDBOX_BUCKET = "procore-files"
-"""The sandbox's file store takes any bucket; this is the one we name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The addresses in use, redacted. `configured` is False while no source is named."""
-
-    database: str
-    vespa: str
-    namespace: str
-    state_dir: str
-    configured: bool
-    sandbox: bool
 
 
 class IngestService:
@@ -81,6 +69,7 @@ class IngestService:
         self._own = own or settings
         self._schema: SchemaMap | None = None
         self._views: dict[str, RunView] = {}
+        self._files_per_row: tuple[SchemaMap, Mapping[str, float]] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -162,7 +151,7 @@ class IngestService:
 
         step = (lambda text: on_progress(text, 0, 0)) if on_progress else None
         info = await sandbox.up(sandbox.default_home(), on_progress=step)
-        await self._use(sandbox_settings(self._own, info), sandbox=True)
+        await self._use(sandbox.settings_on(self._own, info), sandbox=True)
 
     async def _use(self, settings: Settings, *, sandbox: bool) -> None:
         await self._connections.close()
@@ -227,6 +216,44 @@ class IngestService:
         from ingestion import previewing
 
         return await previewing.preview(self._connections, await self._known_schema(), table, key, plan)
+
+    async def previews(
+        self, table: str, *, plan: Plan | None = None, column: str = "", value: str = "", limit: int = 100
+    ) -> Sequence[Preview]:
+        """The first rows, or those whose `column` reads `value`, each beside the document it becomes."""
+        from ingestion import previewing
+
+        schema = await self._known_schema()
+        return await previewing.previews(
+            self._connections, schema, table, plan, column=column, value=value, limit=limit
+        )
+
+    async def statistics(self, table: str) -> Table:
+        """The table with figures of its columns: share of NULL, distinct values, extremes, frequent values."""
+        from ingestion import exploring
+
+        return await exploring.statistics(self._connections, await self._known_schema(), table)
+
+    async def files_per_row(self) -> Mapping[str, float]:
+        """By table, how many files one of its rows refers to; sampled once for each schema."""
+        from ingestion import exploring
+
+        schema = await self._known_schema()
+        if self._files_per_row is None or self._files_per_row[0] is not schema:
+            self._files_per_row = schema, await exploring.files_per_row(self._connections, schema)
+        return self._files_per_row[1]
+
+    async def relation_sample(self, relation: ImplicitRelationship) -> RelationSample:
+        """Values of a reference with the rows they lead to, and values that lead nowhere."""
+        from ingestion import exploring
+
+        return await exploring.relation_sample(self._connections, await self._known_schema(), relation)
+
+    async def withdraw_verdict(self, relation: ImplicitRelationship) -> None:
+        """As if the operator had never judged this relation; the next discovery judges for itself again."""
+        from ingestion import exploring
+
+        await exploring.withdraw_verdict(self._connections, relation)
 
     async def schema_text(self, format: str) -> str:
         """The schema as `json`, `markdown` or `mermaid`."""
@@ -462,20 +489,3 @@ class IngestService:
         from ingestion.vespa import queries
 
         return await queries.files_of(await self._connections.index(), doc_id)
-
-
-def sandbox_settings(settings: Settings, info: Any) -> Settings:
-    """The settings of a run on the sandbox: its addresses, and its file store in place of the real one."""
-    from ingestion.sandbox import signing
-
-    return replace(
-        settings,
-        database_url=info.database_url,
-        vespa_url=info.vespa_url,
-        state_dir=str(info.state_dir),
-        url_rewrites=((signing.HOST, info.files_url),),
-        s3_endpoint_url=info.files_url,
-        s3_bucket=SANDBOX_BUCKET,
-        s3_region="us-east-1",
-        s3_path_style=True,
-    )

@@ -14,7 +14,7 @@ from app.exit_codes import ExitCode
 from ingestion.jobs import job_reports
 from ingestion.plan import Plan
 from ingestion.reports import JobReport, JobRequest
-from ingestion.service import IngestService, sandbox_settings
+from ingestion.service import IngestService
 
 _ACTIVE = ("pending", "running", "paused")
 
@@ -30,7 +30,7 @@ async def run(inv: Invocation) -> ExitCode:
     # A sandbox that ran before belongs to whoever started it.
     keep = inv.args.keep or was_up
     try:
-        service = IngestService(sandbox_settings(inv.settings, info), sandbox=True, own=inv.settings)
+        service = IngestService(sandbox.settings_on(inv.settings, info), sandbox=True, own=inv.settings)
         if headless:
             async with service:
                 return await _headless(inv, service, info)
@@ -83,7 +83,9 @@ def _text(report: JobReport, verified: str, surprises: list[str]) -> str:
 
 async def _still_running(inv: Invocation, info: Any) -> bool:
     """Whether a job that was detached goes on; its services must then stay."""
-    async with IngestService(sandbox_settings(inv.settings, info)) as service:
+    from ingestion.sandbox import sandbox
+
+    async with IngestService(sandbox.settings_on(inv.settings, info)) as service:
         running = [job.id for job in await service.jobs(limit=5) if job.status in _ACTIVE]
     if running:
         inv.out.say(f"job {running[0]} goes on in the background")

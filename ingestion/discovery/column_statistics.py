@@ -25,7 +25,7 @@ SELECT s.schemaname::text AS schema, s.tablename::text AS relname, s.attname::te
   s.null_frac::float8 AS null_share, s.n_distinct::float8 AS distinct_figure,
   s.most_common_vals::text::text[] AS common, s.histogram_bounds::text::text[] AS bounds
 FROM pg_catalog.pg_stats s
-WHERE s.schemaname = ANY($1::text[]) AND NOT s.inherited"""
+WHERE s.schemaname = ANY($1::text[]) AND NOT s.inherited AND ($2::text IS NULL OR s.tablename = $2)"""
 
 
 async def add_samples(db: DatabaseConnection, table: Table, rows: int = SAMPLE_ROWS) -> None:
@@ -61,10 +61,10 @@ def _cell(text: str | None) -> str | None:
 
 
 async def planner_statistics(
-    db: DatabaseConnection, schemas: Sequence[str]
+    db: DatabaseConnection, schemas: Sequence[str], relname: str | None = None
 ) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """What ANALYZE left, by (schema, relation, column); empty where it never ran."""
-    rows = await limited.fetch(db, _PLANNER, list(schemas), timeout_s=10.0)
+    """What ANALYZE left, by (schema, relation, column), of one relation or of all; empty where it never ran."""
+    rows = await limited.fetch(db, _PLANNER, list(schemas), relname, timeout_s=10.0)
     return {(r["schema"], r["relname"], r["column"]): r for r in rows}
 
 

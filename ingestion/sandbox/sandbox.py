@@ -25,9 +25,12 @@ from urllib.parse import urlsplit
 from ingestion import errors
 from ingestion.sandbox import postgres_store
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
+from ingestion.settings import Settings
 
 DATABASE: Final = "procore"
 READER: Final = "procore_reader"
+BUCKET: Final = "procore-files"
+"""The sandbox's file store takes any bucket; this is the one we name."""
 """The role in `database_url`: it may read everything and change nothing."""
 
 STOP_TIMEOUT_S: Final = 10.0
@@ -382,3 +385,20 @@ def _write(home: Path, record: _Record) -> None:
     with open(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
         json.dump(asdict(record), out, indent=2)
     half.replace(home / _RECORD)
+
+
+def settings_on(settings: Settings, info: SandboxInfo) -> Settings:
+    """The settings of a run on the sandbox: its addresses, and its file store in place of the real one."""
+    from ingestion.sandbox import signing
+
+    return replace(
+        settings,
+        database_url=info.database_url,
+        vespa_url=info.vespa_url,
+        state_dir=str(info.state_dir),
+        url_rewrites=((signing.HOST, info.files_url),),
+        s3_endpoint_url=info.files_url,
+        s3_bucket=BUCKET,
+        s3_region="us-east-1",
+        s3_path_style=True,
+    )
