@@ -77,6 +77,7 @@ class Connections:
                 self.settings.vespa_url,
                 cert=self.settings.vespa_cert or None,
                 key=self.settings.vespa_key or None,
+                ca_cert=self.settings.vespa_ca_cert or None,
                 token=self.settings.vespa_token or None,
             )
         return self._vespa

@@ -1,4 +1,4 @@
-"""All settings in one frozen object: flags > environment > `.env` > settings file > defaults.
+"""All settings in one frozen object: flags > environment > `.env` > settings file > `vespa`'s own > defaults.
 
 `FIELDS` declares each setting once: its type, environment variables, default and help; the command line's
 flags, the settings file's keys and the README's table come from it. `.env` is read from the current folder
@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingestion import errors
 from ingestion.redaction import redact_text
+from ingestion.vespa import cli_config
 
 APP_NAME = "procore-ingest"
 DEFAULT_VESPA_URL = "http://localhost:8080"
@@ -49,9 +50,14 @@ FIELDS: tuple[SettingField, ...] = (
                  "PostgreSQL URL of the source; else libpq's PG… variables, PGSERVICE, .pgpass", secret=True),
     SettingField("vespa_url", ("VESPA_URL", "VESPA_LOCAL_URL"), "text", DEFAULT_VESPA_URL,
                  "Vespa's data plane"),
-    SettingField("vespa_cert", ("VESPA_CERT",), "text", "", "PEM file of the client certificate for mTLS"),
-    SettingField("vespa_key", ("VESPA_KEY",), "text", "", "PEM file of the certificate's key"),
-    SettingField("vespa_token", ("VESPA_TOKEN",), "text", "", "data plane token of Vespa Cloud", secret=True),
+    SettingField("vespa_cert", ("VESPA_CERT", "VESPA_CLI_DATA_PLANE_CERT_FILE"), "text", "",
+                 "PEM file of the client certificate for mTLS"),
+    SettingField("vespa_key", ("VESPA_KEY", "VESPA_CLI_DATA_PLANE_KEY_FILE"), "text", "",
+                 "PEM file of the certificate's key"),
+    SettingField("vespa_ca_cert", ("VESPA_CA_CERT", "VESPA_CLI_DATA_PLANE_CA_CERT_FILE"), "text", "",
+                 "PEM file of the authority that signed Vespa's certificate, where the system does not know it"),
+    SettingField("vespa_token", ("VESPA_TOKEN", "VESPA_CLI_DATA_PLANE_TOKEN", "VESPA_CLOUD_SECRET_TOKEN"),
+                 "text", "", "data plane token of Vespa Cloud", secret=True),
     SettingField("namespace", ("PROCORE_NAMESPACE",), "text", "procore",
                  "Vespa document namespace, one per source"),
     SettingField("state_dir", ("PROCORE_STATE_DIR",), "path", "",
@@ -102,6 +108,7 @@ class Settings:
     vespa_url: str = DEFAULT_VESPA_URL
     vespa_cert: str = ""
     vespa_key: str = ""
+    vespa_ca_cert: str = ""
     vespa_token: str = field(default="", repr=False)
     namespace: str = "procore"
     state_dir: str = ""
@@ -189,6 +196,7 @@ def load(
         else:
             if spec.name in file_values:
                 values[spec.name] = _read(spec, file_values[spec.name], f"{config_file}: {spec.name}")
+    values |= cli_config.completed(values, env)
     settings = Settings(**values)
     _check(settings)
     return settings

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from app.cli import Invocation
 from app.exit_codes import ExitCode
 from ingestion import errors
+from ingestion.vespa.cli_config import CLOUD_DOMAIN
 
-CLOUD_DOMAIN = ".vespa-app.cloud"
 _CLOUD_STEPS = (
     "Run `procore-ingest vespa package --output app`, `vespa config set target cloud`, "
     "`vespa config set application TENANT.APPLICATION`, `vespa auth login`, `vespa auth cert app`, "
@@ -40,7 +40,7 @@ async def _package(inv: Invocation) -> ExitCode:
 
 async def _deploy(inv: Invocation) -> ExitCode:
     from ingestion.inspecting import needed_fields
-    from ingestion.vespa import client, deploying, package, versions
+    from ingestion.vespa import client, deploying, package, reaching, versions
 
     out, settings = inv.out, inv.settings
     host = urlsplit(settings.vespa_url).hostname or "localhost"
@@ -52,6 +52,7 @@ async def _deploy(inv: Invocation) -> ExitCode:
         settings.vespa_url,
         cert=settings.vespa_cert or None,
         key=settings.vespa_key or None,
+        ca_cert=settings.vespa_ca_cert or None,
         token=settings.vespa_token or None,
     )
     config_server = inv.args.config_server or f"http://{f'[{host}]' if ':' in host else host}:19071"
@@ -60,7 +61,7 @@ async def _deploy(inv: Invocation) -> ExitCode:
         again = versions.feed_again(before, package.PACKAGE_VERSION)
         replaced = f" over version {before}" if before else ""
         out.say(f"deploying package version {package.PACKAGE_VERSION}{replaced} to {config_server}")
-        done = await deploying.deploy(config_server, package.zip_bytes())
+        done = await deploying.deploy(config_server, package.zip_bytes(), context=reaching.ssl_context(vespa))
         for line in (done.message, *(f"warning: {text}" for text in done.warnings), *done.actions):
             out.say(line)
         await deploying.wait_until_serving(

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -23,6 +21,7 @@ from yarl import URL
 
 from ingestion import errors
 from ingestion.redaction import redact_text
+from ingestion.vespa.reaching import proxy_for, ssl_context, unreachable
 from ingestion.vespa.schemas import PACKAGE_VERSION, version_marker
 from ingestion.vespa.transport import Transport
 
@@ -41,8 +40,15 @@ _OUR_IDS = re.compile(r"[A-Za-z0-9_.~:-]*")
 _DEPLOY_HINT = "Run `procore-ingest vespa deploy`, then try again."
 
 
-def build(url: str, *, cert: str | None = None, key: str | None = None, token: str | None = None) -> Vespa:
-    """The pyvespa application at `url`; `cert` and `key` are PEM paths, `token` a data plane token.
+def build(
+    url: str,
+    *,
+    cert: str | None = None,
+    key: str | None = None,
+    token: str | None = None,
+    ca_cert: str | None = None,
+) -> Vespa:
+    """The pyvespa application at `url`; `cert`, `key` and `ca_cert` are PEM paths, `token` a data plane token.
 
     Raises errors.SettingsError for a URL that is not http or https, or a certificate that cannot be read.
     """
@@ -54,7 +60,10 @@ def build(url: str, *, cert: str | None = None, key: str | None = None, token: s
         )
     from vespa.application import Vespa  # heavy: half a second that `--help` must not pay
 
-    return Vespa(url=url.rstrip("/"), cert=cert, key=key, vespa_cloud_secret_token=token)
+    vespa = Vespa(url=url.rstrip("/"), cert=cert, key=key, vespa_cloud_secret_token=token)
+    # pyvespa has no word for an authority of one's own; whoever gets the object gets all of the set-up with it.
+    vespa.ca_cert = ca_cert  # type: ignore[attr-defined]
+    return vespa
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +99,8 @@ class VespaSession:
         self.url = str(vespa.end_point).rstrip("/")
         self.namespace = namespace
         self._headers = dict(vespa.base_headers)
-        self._ssl = _ssl_context(vespa)
-        self._proxy = _proxy_for(self.url)
+        self._ssl = ssl_context(vespa)
+        self._proxy = proxy_for(self.url)
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
         self._lean: Transport | None = None
@@ -315,27 +324,6 @@ def target_of(path: str, params: Mapping[str, str]) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this URL, if any.
-
-    Looked up once: aiohttp's own `trust_env` reads the environment and a .netrc file anew for every request,
-    which took a quarter of an ingest's time.
-    """
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    return getproxies().get(parts.scheme)
-
-
-def unreachable(url: str, error: BaseException) -> errors.VespaUnavailable:
-    """The error for a Vespa that does not answer, with what to start or check."""
-    reason = "timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-    return errors.VespaUnavailable(
-        f"Vespa at {redact_text(url)} cannot be reached: {redact_text(reason)}",
-        hint="Start it or correct --vespa-url; `procore-ingest vespa serve` starts a local endpoint to try.",
-    )
-
-
 def not_ready(url: str, answer: Answer) -> errors.VespaUnavailable:
     """The error for a Vespa that answers, but cannot do what it is asked now."""
     return errors.VespaUnavailable(
@@ -359,23 +347,3 @@ def _json_object(raw: bytes) -> dict[str, Any]:
         text = raw[:200].decode("utf-8", "replace").strip()
         return {"message": text} if text else {}
     return body if isinstance(body, dict) else {}
-
-
-def _ssl_context(vespa: Vespa) -> ssl.SSLContext | None:
-    if not (vespa.cert or vespa.cert_content):
-        return None
-    context = ssl.create_default_context()
-    try:
-        if vespa.cert:
-            context.load_cert_chain(vespa.cert, vespa.key)
-        else:
-            raise errors.SettingsError(
-                "Vespa's certificate was given as content; give it as a file",
-                hint="Set the path of the certificate and of the key.",
-            )
-    except (OSError, ssl.SSLError) as error:
-        raise errors.SettingsError(
-            f"Vespa's certificate {vespa.cert} cannot be used: {error}",
-            hint="Give readable PEM files for certificate and key.",
-        ) from error
-    return context

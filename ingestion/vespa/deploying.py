@@ -6,6 +6,7 @@ Uses `prepareandactivate` of the deploy API (https://docs.vespa.ai/en/reference/
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ class Deployment:
     actions: tuple[str, ...] = ()
 
 
-async def deploy(config_url: str, package: bytes) -> Deployment:
-    """Send the zipped package to the config server, which validates and activates it.
+async def deploy(config_url: str, package: bytes, *, context: ssl.SSLContext | None = None) -> Deployment:
+    """Send the zipped package to the config server, which validates and activates it; `context` is for https.
 
     Raises errors.VespaUnavailable when no config server answers, errors.IndexError when it refuses.
     """
@@ -52,7 +53,9 @@ async def deploy(config_url: str, package: bytes) -> Deployment:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=True) as http,
-            http.post(url, data=package, headers={"Content-Type": "application/zip"}) as response,
+            http.post(
+                url, data=package, headers={"Content-Type": "application/zip"}, ssl=context or True
+            ) as response,
         ):
             answer = Answer(response.status, _json_object(await response.read()))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

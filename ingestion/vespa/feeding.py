@@ -21,7 +21,8 @@ import aiohttp
 import orjson
 
 from ingestion import errors
-from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, not_vespa, target_of, unreachable
+from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, not_vespa, target_of
+from ingestion.vespa.reaching import unreachable
 
 COMPRESS_ABOVE_BYTES = 2048
 FIRST_WAIT_S = 0.1
