@@ -28,12 +28,12 @@ Params = Mapping[str, Any]
 _WRITER_PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",  # macOS: fsync alone does not reach the disk; elsewhere without effect
-    "PRAGMA cache_size = -32000",
+    "PRAGMA cache_size = -16000",
     "PRAGMA wal_autocheckpoint = 4000",  # 16 MB: keys in random order rewrite the same pages batch after batch
     "PRAGMA temp_store = MEMORY",
     "PRAGMA journal_size_limit = 67108864",
 )
-_READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA cache_size = -8000", "PRAGMA temp_store = MEMORY")
+_READER_PRAGMAS: Final = ("PRAGMA query_only = ON", "PRAGMA cache_size = -4000", "PRAGMA temp_store = MEMORY")
 
 # The number of a source table; None when it never had one.
 TABLE_ID: Final = "SELECT id FROM tables WHERE name = :table"

@@ -63,8 +63,11 @@ WHERE a.attrelid = to_regclass($1) AND a.attname::text = ANY($2::text[])
 
 @dataclass(frozen=True, slots=True)
 class Query:
+    """`physical` says that the whole table is gone through, so that rows can be had in the order of their ctids."""
+
     text: str
     args: tuple[object, ...] = ()
+    physical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class TableQueries:
         return bool(self.key) and all(sql.base_type(column) in PARSEABLE for column in self.key)
 
     def everything(self) -> Query:
-        return Query(f"SELECT {self._row()} FROM {self._from()}")
+        return Query(f"SELECT {self._row()} FROM {self._from()}", physical=True)
 
     def blocks(
         self, partition: Partition, version_num: int, *, after: str = "", since: int | None = None
@@ -127,7 +130,7 @@ class TableQueries:
 
     def changed(self, since: int) -> Query:
         """Row versions at or after a horizon, wherever they are now."""
-        return Query(f"SELECT {self._row()} FROM {self._from()} WHERE true{_since(since)}")
+        return Query(f"SELECT {self._row()} FROM {self._from()} WHERE true{_since(since)}", physical=True)
 
     def since(self, column: str, moment: str) -> Query:
         """Rows whose time column is at or after `moment` (text in the column's own terms), or NULL."""

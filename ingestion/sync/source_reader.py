@@ -19,6 +19,7 @@ from ingestion import errors
 from ingestion.db_connection import DatabaseConnection, TextRow
 from ingestion.postgres import db_errors, sql
 from ingestion.schema_discovery import Table
+from ingestion.sync import partitions
 from ingestion.sync.partitions import Horizon, Partition, Storage
 from ingestion.sync.source_queries import HORIZON, KEY_COLLATIONS, PREFIX, STORAGES, Query, TableQueries
 
@@ -194,14 +195,17 @@ class SourceReader:
 
         To be called where the task holds a transaction, so that both ways see the same snapshot.
         """
-        delivered: set[str] = set()
+        delivered = Delivered(query.physical)
         try:
-            async with self.db.transaction(), aclosing(self._text(query)) as batches:
-                async for batch in batches:
-                    rows = [self._row(row) for row in batch]
-                    if self.layout.heap:
-                        delivered.update(row.locator for row in rows)
-                    yield rows
+            async with self.db.transaction() as connection:
+                if query.physical:
+                    await connection.execute(_IN_ORDER_OF_SCAN)
+                async with aclosing(self._text(query)) as batches:
+                    async for batch in batches:
+                        rows = [self._row(row) for row in batch]
+                        if self.layout.heap:
+                            delivered.add(batch)
+                        yield rows
             return
         except errors.IngestionError as error:
             if not (self.layout.heap and is_data_error(error)):
@@ -233,26 +237,24 @@ class SourceReader:
         return f"{self._relations[relation][1]} {ctid}" if len(self._relations) > 1 else ctid
 
     async def _piecemeal(
-        self, tuples: Query, delivered: frozenset[str] | set[str] = frozenset()
+        self, tuples: Query, delivered: Delivered | None = None
     ) -> AsyncGenerator[list[Row], None]:
         """The rows of `tuples` in small groups, single rows and single cells, so that only the bad cell is lost."""
-        left: list[tuple[str, str, str]] = []
         async with aclosing(self._text(tuples)) as batches:
             async for batch in batches:
-                left += [
-                    (str(row[0]), str(row[1]), str(row[2]))
-                    for row in batch
-                    if self._locator(row[0], row[1]) not in delivered
+                left = [
+                    (str(row[0]), str(row[1])) for row in batch if delivered is None or row not in delivered
                 ]
-        for start in range(0, len(left), _PIECE_ROWS):
-            piece = left[start : start + _PIECE_ROWS]
-            found: dict[tuple[str, str], Row] = {}
-            for relation in dict.fromkeys(oid for oid, _, _ in piece):
-                ctids = [ctid for oid, ctid, _ in piece if oid == relation]
-                found.update(await self._at(relation, ctids))
-            rows = [found[oid, ctid] for oid, ctid, _ in piece if (oid, ctid) in found]
-            if rows:
-                yield rows
+                for start in range(0, len(left), _PIECE_ROWS):
+                    piece = left[start : start + _PIECE_ROWS]
+                    found: dict[tuple[str, str], Row] = {}
+                    for relation in dict.fromkeys(oid for oid, _ in piece):
+                        found.update(
+                            await self._at(relation, [ctid for oid, ctid in piece if oid == relation])
+                        )
+                    rows = [found[place] for place in piece if place in found]
+                    if rows:
+                        yield rows
 
     async def _at(self, relation: str, ctids: list[str]) -> dict[tuple[str, str], Row]:
         query = Query(self.queries.at(self._relations[relation][0], len(ctids)), (ctids,))
@@ -287,6 +289,31 @@ class SourceReader:
         return Row(tuple(values), self._locator(relation, ctid), 0, tuple(unreadable))
 
 
+class Delivered:
+    """Which row versions a query has given before it failed: of a scan in physical order only how far it came."""
+
+    def __init__(self, physical: bool) -> None:
+        self._physical = physical
+        self._ends: dict[str | None, str] = {}
+        self._places: set[tuple[str | None, str | None]] = set()
+
+    def add(self, batch: Sequence[TextRow]) -> None:
+        """Take the next rows, their `PREFIX` first."""
+        if not self._physical:
+            self._places.update((row[0], row[1]) for row in batch)
+        elif batch[0][0] == batch[-1][0]:
+            # Partitions are scanned one after the other.
+            self._ends[batch[-1][0]] = str(batch[-1][1])
+        else:
+            self._ends.update((row[0], str(row[1])) for row in batch)
+
+    def __contains__(self, row: TextRow) -> bool:
+        if not self._physical:
+            return (row[0], row[1]) in self._places
+        end = self._ends.get(row[0])
+        return end is not None and _place(str(row[1])) <= _place(end)
+
+
 class UnreadablePage(errors.IngestionError):
     """A keyset page holds a value that PostgreSQL cannot give: the table must be read by blocks."""
 
@@ -295,12 +322,22 @@ class Rewritten(errors.IngestionError):
     """A relation has a new file, in which rows stand elsewhere without a new row version."""
 
 
+_IN_ORDER_OF_SCAN = (
+    "SELECT pg_catalog.set_config('synchronize_seqscans', 'off', true),"
+    " pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"
+)
+"""A scan begins at the first block, and gives its rows in the order of their ctids."""
+
 _IN_PHYSICAL_ORDER = (
     "SELECT pg_catalog.set_config('enable_seqscan', 'off', true),"
     " pg_catalog.set_config('synchronize_seqscans', 'off', true),"
     " pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)"
 )
 """A reading goes on behind the last ctid it saw, so rows must come in the order of their ctids."""
+
+
+def _place(ctid: str) -> tuple[int, int]:
+    return partitions.block_of(ctid), partitions.item_of(ctid)
 
 
 def is_data_error(error: BaseException) -> bool:

@@ -210,6 +210,14 @@ async def test_a_value_that_postgresql_cannot_give_costs_its_own_cell(here: Worl
             f"INSERT INTO {table} SELECT i, 'v' || i, CASE WHEN i % 40 = 0 THEN 'bad' ELSE 'ok' END::mood "
             "FROM generate_series(1, 200) i"
         )
+    # Without a key, over two partitions: what was read before the bad cell must not come again.
+    await here.sql(
+        "CREATE TABLE bare (part int, v text, m mood) PARTITION BY LIST (part)",
+        "CREATE TABLE bare_0 PARTITION OF bare FOR VALUES IN (0)",
+        "CREATE TABLE bare_1 PARTITION OF bare FOR VALUES IN (1)",
+        "INSERT INTO bare SELECT i / 150, 'v', CASE WHEN i = 160 THEN 'bad' ELSE 'ok' END::mood "
+        "FROM generate_series(0, 199) i",
+    )
     await here.discover()
     await here.sql("SET allow_system_table_mods = on", "DELETE FROM pg_enum WHERE enumlabel = 'bad'")
     result = await here.full(SyncConfig(batch_size=50))
@@ -217,6 +225,8 @@ async def test_a_value_that_postgresql_cannot_give_costs_its_own_cell(here: Worl
         assert counts(result, table) == (200, 200, 0, 0)
         assert (await here.column(table, "v"))["40"] == "v40"
         assert [t.counts.warned for t in result.tables if t.table == table] == [5]
+    assert counts(result, "bare") == (200, 200, 0, 0)
+    assert len(await here.documents("bare")) == 200
     warned = await here.failures(kinds=("warning",), tables=("plain",))
     assert [(f.key, f.cause, f.locator) for f in warned] == [
         (str(i), "unreadable_cell", "m") for i in range(40, 201, 40)
