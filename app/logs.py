@@ -6,58 +6,27 @@ Tracebacks go to the file alone: a person gets one sentence, and the file's name
 from __future__ import annotations
 
 import io
-import json
 import logging
 import logging.handlers
 import os
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-from ingestion import errors
-from ingestion.redaction import Redactor, redact_text
+from ingestion import errors, logs
+from ingestion.redaction import Redactor
 from ingestion.settings import Settings
 
-LOGGER = "procore_ingest"
+LOGGER = logs.LOGGER
 LOG_BYTES = 5 * 2**20
 LOG_FILES = 3
 FILE_MODE = 0o600
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-class _Text(logging.Formatter):
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        return _time(record)
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact_text(super().format(record))
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
-        }
-        if record.exc_info or record.exc_text:
-            line["exception"] = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]
-        return redact_text(json.dumps(line, default=str, ensure_ascii=False))
-
-
-def _time(record: logging.LogRecord) -> str:
-    return (
-        datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
 
 
 class _Screen(logging.StreamHandler):  # type: ignore[type-arg]
-    """stderr without tracebacks; internal errors are said by the command line itself."""
+    """stderr without tracebacks, which are said apart, and without a job's events, which are told as progress."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info or record.exc_text:
+        if record.exc_info or record.exc_text or hasattr(record, "event"):
             return
         super().emit(record)
 
@@ -91,8 +60,8 @@ def start(settings: Settings, *, to_screen: bool, file_is_needed: bool = True) -
         root.removeHandler(old)
         if isinstance(old, _File):
             old.close()
-    formatter = _Json() if settings.log_format == "json" else _Text(_LINE)
-    redactor = Redactor(_secrets(settings))
+    formatter = logs.formatter(settings.log_format)
+    redactor = Redactor(logs.secrets(settings))
     level = logging.getLevelName(settings.log_level.upper())
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -111,9 +80,6 @@ def where() -> str:
     return ""
 
 
-_LINE = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
-
-
 def _file(folder: Path) -> _File:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,15 +89,3 @@ def _file(folder: Path) -> _File:
             f"the state folder {folder} cannot be written: {error.strerror or error}",
             hint="Make it writable, or choose another with --state-dir.",
         ) from error
-
-
-def _secrets(settings: Settings) -> list[str]:
-    """The secrets known by value, whatever form they take in a message."""
-    from ingestion.postgres import connection_url
-
-    found = [settings.vespa_token, os.environ.get("PGPASSWORD", "")]
-    try:
-        keywords = connection_url.parse(settings.database_url) if settings.database_url else {}
-    except errors.SettingsError:
-        keywords = {}  # whoever connects will say so
-    return [*found, keywords.get("password", ""), keywords.get("sslpassword", "")]

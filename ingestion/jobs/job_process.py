@@ -29,9 +29,7 @@ def main() -> int:
         message = json.loads(sys.stdin.buffer.readline())
     except ValueError:
         return 1  # whoever started us is gone
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     try:
         uvloop.run(_run(message))
     except asyncio.CancelledError:
@@ -49,6 +47,7 @@ def main() -> int:
 
 
 async def _run(message: dict[str, Any]) -> None:
+    from ingestion import logs
     from ingestion.connections import Connections
     from ingestion.jobs import job_runner, launching
     from ingestion.redaction import Redactor
@@ -56,9 +55,10 @@ async def _run(message: dict[str, Any]) -> None:
 
     settings = Settings.from_dict(message["settings"])
     logger = logging.getLogger("procore_ingest")
-    redactor = Redactor([settings.vespa_token])
+    redactor = Redactor(logs.secrets(settings))
     for handler in logging.getLogger().handlers:
         handler.addFilter(redactor)
+        handler.setFormatter(logs.formatter(settings.log_format))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

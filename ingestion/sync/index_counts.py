@@ -26,7 +26,7 @@ async def checked(io: SyncIO, index: VespaSession, results: Sequence[TableResult
     try:
         held = await queries.counts_by_table(index)
     except (errors.VespaUnavailable, errors.IndexError) as error:
-        io.log.warning("the index's documents were not counted: %s", error)
+        io.log.warning("the index's documents were not counted: %s", error, extra={"job": io.job.id})
         return list(results)
     acknowledged = await io.state.ledger_counts()
     found = []

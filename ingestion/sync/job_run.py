@@ -142,7 +142,7 @@ class JobRun:
         except errors.IngestionError as error:
             await self._leave(name, "failed", _said(error), finished=True)
         except Exception as error:
-            self.io.log.exception("%s: internal error", name)
+            self.io.log.exception("internal error", extra={"job": self.io.job.id, "table": name})
             await self._leave(
                 name, "failed", f"internal error: {type(error).__name__}: {error}", finished=True
             )

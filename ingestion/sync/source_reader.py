@@ -28,6 +28,9 @@ _PIECE_ROWS = 32
 _RETRIES_WITHOUT_PROGRESS = 3
 
 
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
 class Row(NamedTuple):
     """One row version; a tuple, because millions are made.
 
@@ -83,7 +86,7 @@ class SourceReader:
     layout: Layout
     version_num: int
     batch_size: int
-    log: logging.Logger
+    log: Log
     queries: TableQueries = field(init=False)
     _relations: dict[str, tuple[str, str]] = field(init=False)
 
@@ -122,7 +125,7 @@ class SourceReader:
                 break
             except errors.IngestionError as error:
                 if is_data_error(error):
-                    self.log.warning("%s: %s; reading %s row by row", self.table.name, error, partition.name)
+                    self.log.warning("%s; reading %s row by row", error, partition.name)
                     tuples = self.queries.block_tuples(partition, self.version_num, after=after, since=since)
                     async with aclosing(self._piecemeal(tuples)) as rows:
                         async for piece in rows:
@@ -131,7 +134,7 @@ class SourceReader:
                 fruitless += 1
                 if not db_errors.is_transient(error) or fruitless > _RETRIES_WITHOUT_PROGRESS:
                     raise
-                self.log.warning("%s: %s; going on behind %s", self.table.name, error, after or "the start")
+                self.log.warning("%s; going on behind %s", error, after or "the start")
         yield ReadBatch(partition, (), done=True)
 
     async def _hold(self, partition: Partition) -> None:
@@ -210,7 +213,7 @@ class SourceReader:
         except errors.IngestionError as error:
             if not (self.layout.heap and is_data_error(error)):
                 raise
-            self.log.warning("%s: %s; reading row by row", self.table.name, error)
+            self.log.warning("%s; reading row by row", error)
         async with aclosing(self._piecemeal(self.queries.tuples_of(query), delivered)) as pieces:
             async for piece in pieces:
                 yield piece

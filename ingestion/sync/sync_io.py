@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from ingestion import logs
 from ingestion.db_connection import DatabaseConnection
 from ingestion.events import Event, Publish
 from ingestion.state.store import StateStore
@@ -90,10 +91,13 @@ class SyncIO:
         """Store a batch; whoever listens hears of it only then."""
         stored = await self.state.commit_batch(batch)
         self.rows_settled += batch.counts.read
-        for event in stored:
-            self.publish(event)
+        self._published(stored)
 
     async def tell(self, *events: Event) -> None:
         """Store facts that belong to no batch, then publish them."""
-        for event in await self.state.append_events(self.job.id, events):
+        self._published(await self.state.append_events(self.job.id, events))
+
+    def _published(self, stored: Sequence[Event]) -> None:
+        for event in stored:
+            logs.write(self.log, event)
             self.publish(event)

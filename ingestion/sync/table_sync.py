@@ -6,6 +6,7 @@ flight again. A table without row versions is read in one snapshot, so it begins
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -135,7 +136,8 @@ class TableSync:
 
     async def _begin(self, table: Table, done: Counts) -> TableRun:
         layout = await source_reader.layout(self.io.db, table)
-        reader = SourceReader(self.io.db, table, layout, self.io.version_num, self.io.batch_size, self.io.log)
+        log = logging.LoggerAdapter(self.io.log, {"job": self.io.job.id, "table": self.name})
+        reader = SourceReader(self.io.db, table, layout, self.io.version_num, self.io.batch_size, log)
         unique = table.key_basis in _DECLARED
         builder = self.transform.builder(table)
         left = await self.io.state.left_in_flight(table.name)
@@ -323,9 +325,10 @@ class TableSync:
         return Outcome(status, run.counts, message)
 
     async def _note(self, message: str, level: str = "warning") -> None:
-        self.io.log.log(30 if level == "warning" else 20, "%s: %s", self.name, message)
         if self.io.job.id:
             await self.io.tell(Noted(job_id=self.io.job.id, level=level, message=message, table=self.name))
+        else:
+            self.io.log.info("%s", message, extra={"table": self.name})
 
 
 async def leave(io: SyncIO, table: str, status: str, message: str, counts: Counts, *, finished: bool) -> None:

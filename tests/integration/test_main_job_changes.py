@@ -251,7 +251,13 @@ def test_every_job_counts_what_the_index_holds(commands: CommandLine) -> None:
     assert ran.code == 3
     assert f"the index holds {held - 1:,} documents, {held:,} were acknowledged" in ran.out
     assert commands("verify", "--repair", "--tables", "vendors").code == 0
-    assert commands("sync", "--once", *TABLES).code == 0
+    last = commands("sync", "--once", "--json", "--log-format", "json", *TABLES)
+    assert last.code == 0
+    log = (commands.folder / "state" / "procore-ingest.log").read_text().splitlines()
+    told = [json.loads(line) for line in log if line.startswith("{")]
+    mine = {(line["event"], line.get("table")) for line in told if line.get("job") == last.json["job_id"]}
+    ended = {("table_finished", "rfis"), ("table_finished", "vendors")}
+    assert {("job_started", None), *ended, ("job_finished", None)} <= mine
 
 
 def test_documents_of_tables_left_out_renamed_or_dropped_stay_until_the_operator_says_so(
