@@ -107,6 +107,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("app.guide_next", ("greater_than_sign",), "Next step", "Go on to the next step of the guide.", 89),
     _A("app.guide_back", ("less_than_sign",), "Step back", "Go back to the step before."),
     _A("app.guide", ("ctrl+g",), "Guide", "Show the guide's steps, or leave their lines to the screen."),
+    _A("app.zoom", ("z",), "Zoom", "The panel you are in over the whole screen, and back."),
     _A("app.snapshot", ("f12",), "Snapshot", "Save this screen as an SVG picture."),
     _A("app.quit_asked", ("q", "ctrl+q"), "Quit", "Leave; a running job goes on unless you stop it.", 91),
     # -- connect
@@ -172,6 +173,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("run.problems", ("e",), "Problems", "Show only tables with failures or warnings.", 7),
     _A("run.filter", ("slash",), "Filter", "Narrow the tables.", 8),
     _A("run.log_level", ("l",), "Log", "Log: everything, warnings, errors.", 9),
+    _A("run.log_filter", ("L",), "Filter log", "Only the lines of the log with certain words."),
     _A("run.failures", ("f",), "Failures", "The failures of the table under the cursor.", 10, (_N.ROW,)),
     _A("run.verify", ("v",), "Verify", "Compare source and index, table by table.", 11, (_N.FINISHED,)),
     _A("run.report", ("w",), "Report", "Save this job's report as Markdown or JSON.", 12, (_N.JOB,)),

@@ -145,6 +145,8 @@ class IngestApp(App[int]):
         self.glyphs = glyphs or formatting.glyphs_for(sys.stdout.encoding, os.environ)
         self.bridge = Bridge(service, self.post_message, clock)
         self._configured, self._first_table = configured, table
+        self.told_title = ""
+        """What the terminal's title was set to, empty as long as it was left alone."""
         # Textual keeps this one on the class: it is set for every application, not only for plain ones.
         ScrollBar.renderer = ScrollBarRender if self.glyphs.unicode else PlainScrollBar
         for theme in themes.OURS:
@@ -178,6 +180,8 @@ class IngestApp(App[int]):
 
     def on_run_tick(self, message: RunTick) -> None:
         self._hand_on(message)
+        if (view := self.bridge.view) is not None and self.bridge.job_active:
+            self.terminal_title(formatting.run_title(view.status, view.share, self.glyphs))
 
     def on_schema_moved(self, message: SchemaMoved) -> None:
         self._hand_on(message)
@@ -206,7 +210,8 @@ class IngestApp(App[int]):
             text += f", {formatting.count(view.counts.failed)} failed."
         severity = "information" if mark.tone == "good" else "warning" if mark.tone == "warn" else "error"
         self.notify(text, markup=False, severity=severity, timeout=12)  # type: ignore[arg-type]
-        self.terminal_title(f"{mark.glyph} procore-ingest: {mark.word}")
+        if view is not None:
+            self.terminal_title(formatting.run_title(view.status, view.share, self.glyphs))
         self.bell()
         for screen in self.screen_stack:
             if getattr(screen, "ready", False):
@@ -222,9 +227,17 @@ class IngestApp(App[int]):
         self._close_messages_no_wait()
 
     def terminal_title(self, title: str) -> None:
-        """The terminal's own title, where there is a terminal."""
+        """The terminal's own title, where there is a terminal; its former one comes back at the end."""
+        if title == self.told_title:
+            return
         if self._driver is not None and not self.is_headless:
-            self._driver.write(f"\x1b]2;{formatting.one_line(title)}\x07")
+            keep = "" if self.told_title else "\x1b[22;2t"
+            self._driver.write(f"{keep}\x1b]2;{formatting.one_line(title)}\x07")
+        self.told_title = title
+
+    def on_unmount(self) -> None:
+        if self.told_title and self._driver is not None and not self.is_headless:
+            self._driver.write("\x1b[23;2t")
 
     # -- actions ---------------------------------------------------------------------------------------------------
 
@@ -340,6 +353,10 @@ class IngestApp(App[int]):
             self.screen.perform("verify.close")  # type: ignore[attr-defined]
         elif scope in scopes:
             self.go(scopes[max(0, scopes.index(scope) - 1)])
+
+    def do_zoom(self) -> None:
+        if hasattr(self.screen, "toggle_zoom"):
+            self.screen.toggle_zoom()
 
     def do_snapshot(self) -> None:
         try:

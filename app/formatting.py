@@ -276,6 +276,14 @@ def state_mark(state: str, glyphs: Glyphs = UNICODE) -> StateMark:
     return StateMark(getattr(glyphs, name), word, tone)
 
 
+def run_title(status: str, share: float | None, glyphs: Glyphs = UNICODE) -> str:
+    """A job in a few words, for the terminal's own title: `● 42% procore-ingest`, `✓ procore-ingest completed`."""
+    mark = state_mark(status, glyphs)
+    if status in {"running", "paused"}:
+        return f"{mark.glyph} {percent(share, glyphs=glyphs)} procore-ingest"
+    return f"{mark.glyph} procore-ingest {mark.word}"
+
+
 # -- text from data ----------------------------------------------------------------------------------------
 
 _UNSAFE = re.compile(

@@ -38,6 +38,10 @@ class UiState:
         value = self._values.get(name, default)
         return value if isinstance(value, bool) else default
 
+    def number(self, name: str, default: int = 0) -> int:
+        value = self._values.get(name, default)
+        return value if isinstance(value, int) and not isinstance(value, bool) else default
+
     def set(self, name: str, value: str | bool | int) -> None:
         """Remember and write at once; the file is small and replaced whole."""
         if self._values.get(name) == value:

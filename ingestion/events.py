@@ -146,6 +146,16 @@ class Backoff(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadMeasured(Event):
+    """How hard the job works: `requests` under way at Vespa of at most `limit`, and its answer times just now."""
+
+    requests: int
+    limit: int
+    latency_p50_s: float
+    latency_p95_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobPaused(Event):
     pass
 
@@ -179,7 +189,7 @@ _TYPES: dict[str, type[Event]] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls
     for cls in (
         JobStarted, TableStarted, BatchCommitted, RecordFailed, FilesCommitted, FileFinished,
-        TableFinished, Backoff, JobPaused, JobResumed, Noted, JobFinished,
+        TableFinished, Backoff, LoadMeasured, JobPaused, JobResumed, Noted, JobFinished,
     )
 }  # fmt: skip
 _NAMES = {cls: name for name, cls in _TYPES.items()}

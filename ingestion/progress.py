@@ -19,9 +19,19 @@ from typing import Final
 from ingestion import events
 from ingestion.events import Counts, Event, FileCounts
 from ingestion.pace import Pace
-from ingestion.run_view import FINISHED, REACHED_END, BackoffView, LogLine, RunView, TableView
+from ingestion.run_view import FINISHED, REACHED_END, BackoffView, LoadView, LogLine, RunView, TableView
 
-__all__ = ["BackoffView", "LogLine", "RunView", "TableView", "at", "reduce", "reduce_all", "settle"]
+__all__ = [
+    "BackoffView",
+    "LoadView",
+    "LogLine",
+    "RunView",
+    "TableView",
+    "at",
+    "reduce",
+    "reduce_all",
+    "settle",
+]
 
 LOG_LINES: Final = 500
 
@@ -125,6 +135,15 @@ class _Draft:
                 self._say(event, time, "info", "resumed")
             case events.Backoff():
                 self._backoff(event, time)
+            case events.LoadMeasured():
+                self._set(
+                    load=LoadView(
+                        requests=event.requests,
+                        limit=event.limit,
+                        latency_p50_s=event.latency_p50_s,
+                        latency_p95_s=event.latency_p95_s,
+                    )
+                )
             case events.Noted():
                 self._say(event, time, event.level, event.message, event.table)
             case events.JobFinished():
@@ -243,7 +262,7 @@ class _Draft:
 
     def _pause(self, event: Event, time: float) -> None:
         if self.view.paused_at is None:
-            self._set(paused_at=time, status="paused")
+            self._set(paused_at=time, status="paused", load=None)
             self._move_tables("running", "paused")
             self._say(event, time, "info", "paused")
 
@@ -282,6 +301,7 @@ class _Draft:
             rate_per_s=self.pace.run_rows / self.pace.worked_s if self.pace.worked_s else 0.0,
             eta_s=None,
             backoffs={},
+            load=None,
         )
         level = {"completed": "info", "failed": "error"}.get(event.status, "warning")
         self._say(event, time, level, f"job {event.status}" + (f": {event.message}" if event.message else ""))

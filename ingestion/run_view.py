@@ -59,6 +59,16 @@ class BackoffView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadView:
+    """Requests under way at Vespa of at most `limit`, and its latest answer times."""
+
+    requests: int
+    limit: int
+    latency_p50_s: float
+    latency_p95_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """`level`: info, warning or error; `time` is epoch seconds."""
 
@@ -91,6 +101,8 @@ class RunView:
     rate_per_s: float = 0.0
     eta_s: float | None = None
     backoffs: Mapping[str, BackoffView] = field(default_factory=dict)
+    load: LoadView | None = None
+    """None before the first measurement and while nothing runs."""
     log: tuple[LogLine, ...] = ()
     last_seq: int = 0
     last_at: float = 0.0

@@ -19,7 +19,7 @@ from ingestion.events import Backoff, Counts, Event, FileCounts, JobStarted, Not
 from ingestion.schema_discovery import SchemaMap
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job, JobTable, SourceIdentity
-from ingestion.sync import index_counts, job_run, metrics
+from ingestion.sync import index_counts, job_run, load, metrics
 from ingestion.sync.job_control import JobControl
 from ingestion.sync.job_run import JobResult, JobRun, TableResult
 from ingestion.sync.partitions import BLOCKS_PER_PARTITION
@@ -268,8 +268,9 @@ class SyncManager:
 
             run = JobRun(io, transform, full=job.kind == "full", workers=config.workers, metrics=measured)
             try:
-                with _rarely_collected():
-                    result = await run.run(tables)
+                async with load.told(io):
+                    with _rarely_collected():
+                        result = await run.run(tables)
             except asyncio.CancelledError:
                 await self._finish(io, run.interrupted(tables), began)
                 raise

@@ -13,7 +13,9 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.css.query import NoMatches
+from textual.dom import DOMNode
 from textual.screen import Screen
+from textual.widget import Widget
 
 from app import actions, formatting, guide
 from app.actions import Action, Danger, Need
@@ -46,6 +48,8 @@ class BaseScreen(Screen[None]):
         self._load_turn: dict[str, int] = {}
         self.ready = False
         """Whether the screen's widgets are there; the bridge's news may come before."""
+        self._zoom_hides: list[Widget] = []
+        self._zoom_widens: list[Widget] = []
 
     # -- shape -----------------------------------------------------------------------------------------------
 
@@ -100,6 +104,38 @@ class BaseScreen(Screen[None]):
             self.bridge.steps_taken.add("discover")
         for bar in self.query(_Bar):
             bar.refresh()
+
+    # -- zoom ----------------------------------------------------------------------------------------------------
+
+    def toggle_zoom(self) -> None:
+        """Give the panel with the focus the whole screen, or everything its place back."""
+        if self._zoom_widens:
+            for widget in self._zoom_hides:
+                widget.display = True
+            for widget in self._zoom_widens:
+                widget.remove_class("-zoomed")
+            self._zoom_hides, self._zoom_widens = [], []
+            return
+        node: DOMNode | None = self.focused
+        while node is not None and node is not self and not node.has_class("panel"):
+            node = node.parent
+        while isinstance(node, Widget) and node is not self:
+            node.add_class("-zoomed")
+            self._zoom_widens.append(node)
+            for other in cast("Widget", node.parent).children:
+                if other is not node and other.display and not isinstance(other, _Bar):
+                    other.display = False
+                    self._zoom_hides.append(other)
+            node = node.parent
+
+    def set_focus(self, widget: Widget | None, *args: Any, **kwargs: Any) -> None:
+        if widget is not None and any(hidden in widget.ancestors_with_self for hidden in self._zoom_hides):
+            # The zoom follows the focus into another panel.
+            self.toggle_zoom()
+            super().set_focus(widget, *args, **kwargs)
+            self.toggle_zoom()
+        else:
+            super().set_focus(widget, *args, **kwargs)
 
     # -- actions -----------------------------------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ class RunScreen(BaseScreen):
                 id="board",
             )
         with Vertical(classes="panel", id="log-panel"):
+            yield FilterLine("a table or a word", id="log-filter")
             yield RowList[LogLine](
                 (
                     ListColumn("time", "Time", 8),
@@ -75,6 +76,10 @@ class RunScreen(BaseScreen):
 
     def on_mount(self) -> None:
         self.query_one("#filter").display = False
+        self.query_one("#log-filter").display = False
+        state = self.ingest_app.ui_state
+        self._problems = state.switch("run.problems")
+        self._level = min(len(LEVELS) - 1, max(0, state.number("run.log")))
         self._sort = self.ingest_app.ui_state.text("run.sort", "matters")
         if self._sort not in parts.SORTS:
             self._sort = "matters"
@@ -176,8 +181,16 @@ class RunScreen(BaseScreen):
         lines = [
             line for line in self.bridge.log if level == "all" or line.level == "error" or line.level == level
         ]
-        self.title_panel("#log-panel", "Log", LEVELS[self._level][1])
-        self._lines.set_items(lines, notice=Notice("Nothing of this kind yet" if self._level else ""))
+        words = self.query_one("#log-filter", FilterLine).value.casefold().split()
+        if words:
+            lines = [line for line in lines if parts.says(line, words)]
+        only = f"with {' '.join(words)}, " if words else ""
+        self.title_panel(
+            "#log-panel", f"Log {len(lines):,}" if words else "Log", only + LEVELS[self._level][1]
+        )
+        self._lines.set_items(
+            lines, notice=Notice("Nothing of this kind yet" if self._level or words else "")
+        )
 
     def _total_lines(self, width: int) -> list[Ink]:
         bridge = self.bridge
@@ -204,7 +217,17 @@ class RunScreen(BaseScreen):
     def _filter_changed(self) -> None:
         self._show()
 
-    @on(FilterLine.Left)
+    @on(Input.Changed, "#log-filter")
+    def _log_filter_changed(self) -> None:
+        self._show_log()
+
+    @on(FilterLine.Left, "#log-filter")
+    def _log_filter_left(self) -> None:
+        line = self.query_one("#log-filter", FilterLine)
+        line.display = bool(line.value)
+        self.set_focus(self._lines)
+
+    @on(FilterLine.Left, "#filter")
     def _filter_left(self) -> None:
         line = self.query_one("#filter", FilterLine)
         line.display = bool(line.value)
@@ -280,6 +303,7 @@ class RunScreen(BaseScreen):
 
     def do_problems(self) -> None:
         self._problems = not self._problems
+        self.ingest_app.ui_state.set("run.problems", self._problems)
         self._show()
 
     def do_filter(self) -> None:
@@ -289,7 +313,13 @@ class RunScreen(BaseScreen):
 
     def do_log_level(self) -> None:
         self._level = (self._level + 1) % len(LEVELS)
+        self.ingest_app.ui_state.set("run.log", self._level)
         self._show_log()
+
+    def do_log_filter(self) -> None:
+        line = self.query_one("#log-filter", FilterLine)
+        line.display = True
+        self.set_focus(line)
 
     def do_failures(self) -> None:
         view, table = self.bridge.view, self._board.current

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from app import formatting
 from app.formatting import Glyphs
-from app.widgets.ink import Ink, Run, bar_runs
+from app.widgets.ink import Ink, Run, bar_runs, width_of
 from app.widgets.row_list import ListColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.log_lines import LogLine
     from ingestion.run_view import RunView, TableView
 
 SORTS = ("matters", "name", "failures", "rate")
@@ -31,7 +34,8 @@ BOARD_COLUMNS = (
 
 def board_columns(view: RunView) -> tuple[ListColumn, ...]:
     """The board's columns, without those that would stay empty."""
-    idle = {
+    idle = {"eta"} if view.finished else set()
+    idle |= {
         name
         for name, number in (
             ("skipped", view.counts.skipped),
@@ -41,6 +45,12 @@ def board_columns(view: RunView) -> tuple[ListColumn, ...]:
         if not number
     }
     return tuple(column for column in BOARD_COLUMNS if column.key not in idle)
+
+
+def says(line: LogLine, words: Sequence[str]) -> bool:
+    """Whether a line of the log holds every one of these words, in any case."""
+    text = f"{line.table} {line.shown}".casefold()
+    return all(word in text for word in words)
 
 
 def is_problem(table: TableView) -> bool:
@@ -65,7 +75,7 @@ def board_cells(table: TableView, column: str, width: int, glyphs: Glyphs) -> In
     if column == "state":
         return [(f"{mark.glyph} ", mark.tone), (mark.word, mark.tone if mark.tone != "good" else "muted")]
     if column == "name":
-        name = formatting.one_line(table.table, unicode=glyphs.unicode)
+        name = formatting.middle(formatting.one_line(table.table, unicode=glyphs.unicode), width, glyphs)
         if table.message:
             return [(name, ""), (f"  {formatting.one_line(table.message, unicode=glyphs.unicode)}", "faint")]
         return (name, "strong" if table.state in {"running", "paused"} else "muted" if over else "")
@@ -113,17 +123,18 @@ def _count_cell(table: TableView, column: str, glyphs: Glyphs) -> Ink:
 
 
 def times(view: RunView, now: float) -> str:
-    """Since when, and how long it worked."""
+    """What was fetched, since when, and how long it worked."""
     if view.started_at is None:
         return "not started yet"
-    return f"started {formatting.moment(view.started_at)}, worked {formatting.duration(view.worked_s)}"
+    files = f"{formatting.size(view.files.size_bytes)} of files, " if view.files.size_bytes else ""
+    worked = formatting.duration(view.worked_s)
+    return f"{files}started {formatting.moment(view.started_at)}, worked {worked}"
 
 
 def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") -> list[Ink]:
-    """State and bar; rates and what is left; counts and files."""
+    """State and bar; counts and files; what is going on just now."""
     mark = formatting.state_mark(view.status, glyphs)
-    counts, files = view.counts, view.files
-    share = view.share
+    counts = view.counts
     left = (
         f"  {formatting.eta(view.eta_s, exact=view.exact, glyphs=glyphs)} left"
         if view.eta_s is not None
@@ -132,7 +143,7 @@ def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") ->
     head: list[Run] = [
         (f"{mark.glyph} {mark.word} ", mark.tone),
         (f"{view.kind} ", "muted"),
-        (f"{formatting.percent(share, glyphs=glyphs):>4}  ", "strong"),
+        (f"{formatting.percent(view.share, glyphs=glyphs):>4}  ", "strong"),
     ]
     tail: list[Run] = [
         (f"  {formatting.count(counts.read)}", "strong"),
@@ -140,37 +151,39 @@ def total_lines(view: RunView, width: int, glyphs: Glyphs, trouble: str = "") ->
         (f"  {formatting.rate(view.rate_per_s, glyphs=glyphs)}", "info" if not view.finished else "muted"),
         (left, "muted"),
     ]
-    used = sum(len(text) for text, _ in (*head, *tail))
     tone = "good" if view.status == "completed" else mark.tone
-    bar = bar_runs(share, max(6, width - used), tone, glyphs)
-    gap = "   " if width >= 90 else "  "
-    second: list[Run] = [
-        (formatting.count(counts.indexed), "good"), (f" indexed{gap}", "muted"),
-        (formatting.count(counts.failed), "bad" if counts.failed else "muted"), (f" failed{gap}", "muted"),
-        (formatting.count(counts.skipped), "muted"), (f" skipped{gap}", "muted"),
-        (formatting.count(counts.warned), "warn" if counts.warned else "muted"), (" warned", "muted"),
-    ]  # fmt: skip
-    if counts.deleted:
-        second += [(f"   {formatting.count(counts.deleted)} deleted", "muted")]
+    bar = bar_runs(view.share, max(6, width - width_of((*head, *tail))), tone, glyphs)
+    # Every figure where there is room, else those that are nought are left out.
+    second = _figures(view, glyphs, "   ", all_of_them=True)
+    if width_of(second) > width:
+        second = _figures(view, glyphs, "  ", all_of_them=False)
+    return [[*head, *bar, *tail], second, _note(view, glyphs, trouble)]
+
+
+def _figures(view: RunView, glyphs: Glyphs, gap: str, *, all_of_them: bool) -> list[Run]:
+    counts, files = view.counts, view.files
+    out: list[Run] = []
+    for number, word, tone in (
+        (counts.indexed, "indexed", "good"), (counts.failed, "failed", "bad"),
+        (counts.skipped, "skipped", "muted"), (counts.warned, "warned", "warn"),
+        (counts.deleted, "deleted", "muted"),
+    ):  # fmt: skip
+        if number or word in {"indexed", "failed"} or (all_of_them and word != "deleted"):
+            out += [(formatting.count(number), tone if number else "muted"), (f" {word}{gap}", "muted")]
     settled = files.downloaded + files.failed + files.skipped
     if files.found and not settled:
-        second += [
-            ("   ", ""),
-            (formatting.count(files.found), "muted"),
-            (" files seen, not fetched", "muted"),
-        ]
+        out += [(formatting.count(files.found), "muted"), (" files seen, not fetched", "muted")]
     elif files.found:
-        second += [
-            (f"{gap}files ", "muted"), (formatting.count(files.downloaded), "info"),
-            (f" of {formatting.count(files.found)}", "muted"),
-            (f" {glyphs.bad}{formatting.count(files.failed)}" if files.failed else "", "bad"),
-            (f"  {formatting.size(files.size_bytes)}" if files.size_bytes and width >= 90 else "", "faint"),
-        ]  # fmt: skip
-    lines: list[Ink] = [[*head, *bar, *tail], second]
-    note = _note(view, glyphs, trouble)
-    # On short screens there are two lines only: what needs attention goes before what is usual.
-    lines.append(note)
-    return lines
+        out += [("files ", "muted"), (formatting.count(files.downloaded), "info")]
+        if all_of_them:
+            out.append((f" of {formatting.count(files.found)}", "muted"))
+        elif settled < files.found:
+            out.append((f"/{formatting.count(files.found)}", "muted"))
+        if files.failed:
+            out.append((f" {glyphs.bad}{formatting.count(files.failed)}", "bad"))
+        if files.size_bytes and all_of_them:
+            out.append((f"  {formatting.size(files.size_bytes)}", "faint"))
+    return out
 
 
 def _note(view: RunView, glyphs: Glyphs, trouble: str) -> Ink:
@@ -179,7 +192,7 @@ def _note(view: RunView, glyphs: Glyphs, trouble: str) -> Ink:
     for backoff in view.backoffs.values():
         wait = formatting.duration(backoff.wait_s)
         reason = formatting.one_line(backoff.reason, unicode=glyphs.unicode)
-        return (f"{glyphs.warn} {backoff.service} asks us to wait {wait}: {reason}", "warn")
+        return (f"{glyphs.warn} backing off: {backoff.service} asks us to wait {wait}: {reason}", "warn")
     if view.message:
         return (formatting.one_line(view.message, unicode=glyphs.unicode), "muted")
     if view.finished:
@@ -187,5 +200,22 @@ def _note(view: RunView, glyphs: Glyphs, trouble: str) -> Ink:
             ("v", "key"), (" verifies  ", "muted"), ("w", "key"), (" saves the report  ", "muted"),
             *([("f", "key"), (" shows a table's failures", "muted")] if view.counts.failed else []),
         ]  # fmt: skip
-    running = [t.table for t in view.tables.values() if t.state == "running"]
-    return [(f"reading {', '.join(running[:4])}" if running else "", "faint")]
+    return _at_work(view, glyphs)
+
+
+def _at_work(view: RunView, glyphs: Glyphs) -> Ink:
+    """How many tables at once, and how Vespa answers."""
+    running = sum(t.state == "running" for t in view.tables.values())
+    out: list[Run] = [(f"{formatting.plural(running, 'table')} at once", "muted")] if running else []
+    if view.load is not None:
+        load = view.load
+        out += [
+            (f" {glyphs.dot} Vespa answers in ", "muted"), (_milliseconds(load.latency_p50_s), "info"),
+            (", slowest 5 % ", "muted"), (_milliseconds(load.latency_p95_s), "info"),
+            (f" {glyphs.dot} {load.requests} of {load.limit} requests", "muted"),
+        ]  # fmt: skip
+    return out
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:,.0f} ms"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from textual import events
 from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 from textual.pilot import Pilot
 from textual.widget import Widget
+from textual.widgets import Input
 
 from app.application import IngestApp
 from app.bridge import Bridge
@@ -102,9 +104,26 @@ class Driver:
             lines.append("".join(segment.text for segment in strip)[:width].rstrip())
         return "\n".join(lines[:height])
 
+    def picture(self) -> str:
+        """The screen as an SVG that is the same whenever the screen is: no blinking, no random names."""
+        for line in self.app.screen.query(Input):
+            line.cursor_blink = False
+            line._cursor_visible = True
+        return portable(self.app.export_screenshot(title="procore-ingest", simplify=True))
+
     def sees(self, *texts: str) -> bool:
         shown = self.text()
         return all(text in shown for text in texts)
+
+
+_LEAD = re.compile(r'x="([0-9.]+)"([^>]*)>((?:&#160;)+)')
+CELL = 12.2
+"""Width of a character in the exported picture."""
+
+
+def portable(svg: str) -> str:
+    """The picture without blanks at the start of texts, which some renderers drop."""
+    return _LEAD.sub(lambda m: f'x="{float(m[1]) + CELL * m[3].count("&"):g}"{m[2]}>', svg)
 
 
 def _character(key: str) -> str | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -190,17 +189,7 @@ async def picture(
     async with drive(app, service, size) as driver:
         await scene(driver)
         await driver.settle()
-        return portable(app.export_screenshot(title="procore-ingest", simplify=True))
-
-
-_LEAD = re.compile(r'x="([0-9.]+)"([^>]*)>((?:&#160;)+)')
-CELL = 12.2
-"""Width of a character in the exported picture."""
-
-
-def portable(svg: str) -> str:
-    """The picture without blanks at the start of texts, which some renderers drop."""
-    return _LEAD.sub(lambda m: f'x="{float(m[1]) + CELL * m[3].count("&"):g}"{m[2]}>', svg)
+        return driver.picture()
 
 
 async def main() -> None:

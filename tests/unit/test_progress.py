@@ -21,6 +21,7 @@ from ingestion.events import (
     JobPaused,
     JobResumed,
     JobStarted,
+    LoadMeasured,
     Noted,
     RecordFailed,
     TableFinished,
@@ -276,6 +277,16 @@ def test_a_backoff_is_shown_until_it_is_over() -> None:
     view = view_of(started(), wait)
     assert view.backoffs["vespa"].reason == "429"
     assert not view_of(started(), wait, replace(wait, wait_s=0)).backoffs
+
+
+def test_the_load_is_the_last_measurement_and_nothing_while_nothing_runs() -> None:
+    first = LoadMeasured(job_id=JOB, requests=3, limit=24, latency_p50_s=0.002, latency_p95_s=0.01)
+    measured = replace(first, requests=9, latency_p95_s=0.02)
+    view = reduce_all(RunView(), [started(), first, measured], 0.0)
+    assert view.load == progress.LoadView(requests=9, limit=24, latency_p50_s=0.002, latency_p95_s=0.02)
+    assert progress.reduce(view, JobPaused(job_id=JOB), 1.0).load is None
+    assert progress.reduce(view, JobFinished(job_id=JOB, status="completed"), 1.0).load is None
+    assert from_dict(to_dict(measured)) == measured
 
 
 def test_a_job_that_ends_leaves_no_table_running() -> None:
