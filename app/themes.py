@@ -175,7 +175,10 @@ def _build(app: App[object]) -> Tones:
         warn=fore("warning", "warning", bold=plain),
         bad=fore("error", "error", bold=True),
         info=fore("secondary", "secondary"),
-        cursor=Style(reverse=True) if plain else back("cursor", "boost"),
+        # One pair of shades for the whole line: reversed tones of their own would make patches of it.
+        cursor=fore("foreground", "foreground") + back("surface", "surface") + Style(reverse=True)
+        if plain
+        else back("cursor", "boost"),
         cursor_idle=Style(underline=True) if plain else back("cursor-idle", "panel"),
         marked=Style(bold=True) if plain else back("marked", "panel"),
         brand=Style(bold=True, reverse=True)

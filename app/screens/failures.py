@@ -70,7 +70,7 @@ class FailuresScreen(BaseScreen):
                 yield RowList[FailureCluster](
                     (
                         ListColumn("count", "Count", 6, right=True),
-                        ListColumn("cause", "Cause", flex=4, minimum=24),
+                        ListColumn("cause", "Cause", flex=4, minimum=14),
                         ListColumn("stage", "Stage", 9, drop=3),
                         ListColumn("tables", "Tables", flex=2, minimum=8, drop=2),
                     ),

@@ -181,8 +181,6 @@ def _figures(view: RunView, glyphs: Glyphs, gap: str, *, all_of_them: bool) -> l
             out.append((f"/{formatting.count(files.found)}", "muted"))
         if files.failed:
             out.append((f" {glyphs.bad}{formatting.count(files.failed)}", "bad"))
-        if files.size_bytes and all_of_them:
-            out.append((f"  {formatting.size(files.size_bytes)}", "faint"))
     return out
 
 

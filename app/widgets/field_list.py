@@ -139,7 +139,7 @@ class FieldList(ScrollView, can_focus=True):
             self.set_reactive(FieldList.cursor, flagged)
         self._rebuild()
         if not keep:
-            self.scroll_to(y=0, animate=False)
+            self.scroll_to(y=0, animate=False, force=True)
             # The room to scroll is known after the next layout only.
             self.call_after_refresh(self._scroll_to_cursor)
 
@@ -157,7 +157,7 @@ class FieldList(ScrollView, can_focus=True):
         if self._lines:
             edge = 0 if step < 0 and target == 0 else self._lines[target][0]
             self.cursor = len(self.fields) - 1 if step > 0 and target >= len(self._lines) - 1 else edge
-            self.scroll_to(y=target, animate=False)
+            self.scroll_to(y=target, animate=False, force=True)
 
     def action_edge(self, step: int) -> None:
         self.cursor = 0 if step < 0 else max(0, len(self.fields) - 1)
@@ -173,14 +173,18 @@ class FieldList(ScrollView, can_focus=True):
         last = self._first_lines[self.cursor + 1] if self.cursor + 1 < len(self.fields) else len(self._lines)
         top, rows = self.scroll_offset.y, max(1, self.size.height)
         if first < top:
-            self.scroll_to(y=first, animate=False)
+            self.scroll_to(y=first, animate=False, force=True)
         elif last > top + rows:
-            self.scroll_to(y=min(first, last - rows), animate=False)
+            self.scroll_to(y=min(first, last - rows), animate=False, force=True)
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
         if at is not None and 0 <= at.y + self.scroll_offset.y < len(self._lines):
             self.cursor = self._lines[at.y + self.scroll_offset.y][0]
+
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        if shown:  # it may come after the view was scrolled, and would stand at the top
+            self.vertical_scrollbar.position = self.scroll_offset.y
 
     # -- painting --------------------------------------------------------------------------------------------
 

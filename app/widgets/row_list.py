@@ -208,7 +208,7 @@ class RowList(ScrollView, Generic[T], can_focus=True):
         moved = index != self.cursor
         self.set_reactive(RowList.cursor, index)
         if moved or at_end:
-            # The room to scroll is known after the next layout only.
+            # How much room there is to scroll may be known after the next layout only.
             self._scroll_to_cursor()
             self.call_after_refresh(self._scroll_to_cursor)
         self.refresh()
@@ -306,9 +306,9 @@ class RowList(ScrollView, Generic[T], can_focus=True):
     def _scroll_to_cursor(self) -> None:
         top, rows = self.scroll_offset.y, self._page_rows
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + rows:
-            self.scroll_to(y=self.cursor - rows + 1, animate=False)
+            self.scroll_to(y=self.cursor - rows + 1, animate=False, force=True)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
@@ -353,6 +353,10 @@ class RowList(ScrollView, Generic[T], can_focus=True):
                 return column.key
             at += width + self._gap
         return ""
+
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        if shown:  # it may come after the view was scrolled, and would stand at the top
+            self.vertical_scrollbar.position = self.scroll_offset.y
 
     # -- painting ----------------------------------------------------------------------------------------------
 

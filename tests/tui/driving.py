@@ -104,12 +104,20 @@ class Driver:
             lines.append("".join(segment.text for segment in strip)[:width].rstrip())
         return "\n".join(lines[:height])
 
-    def picture(self) -> str:
-        """The screen as an SVG that is the same whenever the screen is: no blinking, no random names."""
-        for line in self.app.screen.query(Input):
-            line.cursor_blink = False
-            line._cursor_visible = True
-        return portable(self.app.export_screenshot(title="procore-ingest", simplify=True))
+    async def picture(self) -> str:
+        """The screen as an SVG that is the same whenever the screen is: laid out, no blinking, no random names."""
+        before = ""
+        for _ in range(20):
+            for line in self.app.screen.query(Input):
+                line.cursor_blink = False
+                line._cursor_visible = True
+            drawn = portable(self.app.export_screenshot(title="procore-ingest", simplify=True))
+            if drawn == before and not self.app.screen._layout_required:
+                break
+            before = drawn
+            await asyncio.sleep(0.06)  # scroll bars come with the layout after next
+            await self.pause()
+        return before
 
     def sees(self, *texts: str) -> bool:
         shown = self.text()
@@ -122,7 +130,8 @@ CELL = 12.2
 
 
 def portable(svg: str) -> str:
-    """The picture without blanks at the start of texts, which some renderers drop."""
+    """The picture without blanks at the start of texts, which some renderers drop, and without random names."""
+    svg = re.sub(r"terminal-\d+", "terminal", svg)
     return _LEAD.sub(lambda m: f'x="{float(m[1]) + CELL * m[3].count("&"):g}"{m[2]}>', svg)
 
 

@@ -189,7 +189,7 @@ async def picture(
     async with drive(app, service, size) as driver:
         await scene(driver)
         await driver.settle()
-        return driver.picture()
+        return await driver.picture()
 
 
 async def main() -> None:
