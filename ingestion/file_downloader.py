@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import functools
 import logging
 import time
@@ -32,6 +33,8 @@ _SKIPS: Final = frozenset({"too_large", "unsupported_format"})
 
 OnFileProgress = Callable[[DetectedFile, int], None]
 """Called with a file and the bytes that just arrived; from any thread."""
+FindCopy = Callable[[str], Awaitable[Path | None]]
+"""Where a file with this checksum lies that was fetched before, by whomever; its bytes are compared."""
 
 
 @dataclass
@@ -98,6 +101,7 @@ class FileDownloader:
         retries: RetryPolicy | None = None,
         concurrency: int = 16,
         on_progress: OnFileProgress | None = None,
+        find_copy: FindCopy | None = None,
     ) -> None:
         self.download_dir = Path(download_dir).expanduser().absolute()
         self.strategy = strategy
@@ -113,6 +117,7 @@ class FileDownloader:
         self._concurrency = max(1, concurrency)
         self._slots = asyncio.Semaphore(self._concurrency)
         self._on_progress = on_progress
+        self._find_copy = find_copy
         self._users = 0
         self._http: HttpFetcher | None = None
         self._s3: S3Fetcher | None = None
@@ -229,10 +234,6 @@ class FileDownloader:
         """Reserve a path for a file that lies there already, so that no other takes its name."""
         _remember(self._claims, str(path).casefold(), file_id)
 
-    def offer(self, checksum: str, path: Path) -> None:
-        """Tell of content that is on disk already: a download with this checksum becomes a link to it."""
-        _remember(self._by_checksum, checksum, str(path))
-
     def _is_too_large(self, file: DetectedFile) -> bool:
         return file.file_size is not None and file.file_size > self.max_file_size
 
@@ -329,6 +330,7 @@ class FileDownloader:
         self, file: DetectedFile, target: Path, fetch: Callable[[PartialFile], Awaitable[Fetched]]
     ) -> DownloadResult:
         """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
+        validator = ""
         try:
             paths.prepare_parent(self.download_dir, target, self._made)
             self._require_space(target.parent, file.file_size or 0)
@@ -347,8 +349,9 @@ class FileDownloader:
                             file=file,
                         )
                     content_type = checks.checked_type(file, part, fetched)
-                    self._place(part, target)
+                    await self._place(part, target)
                 except errors.DownloadError as error:
+                    validator = part.validator if error.cause in _SKIPS else ""
                     if error.cause not in ("connection", "timeout", "http_5xx", "http_429"):
                         part.discard()
                     raise
@@ -361,6 +364,7 @@ class FileDownloader:
                 status=status,
                 cause=error.cause,
                 hint=error.hint,
+                etag=validator,
                 file=file,
             )
         except TimeoutError:
@@ -378,13 +382,20 @@ class FileDownloader:
             content_type=content_type, etag=fetched.etag, file=file,
         )  # fmt: skip
 
-    def _place(self, part: PartialFile, target: Path) -> None:
+    async def _place(self, part: PartialFile, target: Path) -> None:
         """The finished file under its name, as a link where equal content lies on disk already."""
+        earlier = None
+        if part.checksum not in self._by_checksum and self._find_copy is not None:
+            earlier = await self._find_copy(part.checksum)
+        # Looked up only now: while we asked, another worker may have placed the same content.
         known = self._by_checksum.get(part.checksum)
+        if known is None and earlier is not None and _equal(earlier, part.path):
+            known = str(earlier)
         if known is not None and (twin := Path(known)) != target:
             try:
                 if not twin.is_symlink() and twin.stat().st_size == part.size:
                     paths.link_or_copy(twin, target)
+                    _remember(self._by_checksum, part.checksum, known)
                     part.discard()
                     return
             except OSError:
@@ -445,18 +456,27 @@ class FileDownloader:
 
 def in_order_of_expiry(files: Sequence[DetectedFile], now: float) -> list[DetectedFile]:
     """Soon-expiring URLs first, then those without known expiry in their order, expired ones last."""
+    return sorted(files, key=lambda file: urgency(file, now))
 
-    def urgency(file: DetectedFile) -> tuple[int, float]:
-        expires = expires_at(file.url) if file.url else None
-        if expires is None:
-            return 1, 0.0
-        return (0, expires) if expires > now else (2, 0.0)
 
-    return sorted(files, key=urgency)
+def urgency(file: DetectedFile, now: float) -> tuple[int, float]:
+    """What files are sorted by: the sooner a URL expires, the smaller; expired ones are largest."""
+    expires = expires_at(file.url) if file.url else None
+    if expires is None:
+        return 1, 0.0
+    return (0, expires) if expires > now else (2, 0.0)
 
 
 def _plain_file(s3_key: str, url: str | None, dest: Path) -> DetectedFile:
     return DetectedFile(s3_key, "", "", "", Path(dest).name, None, url)
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; one that cannot be read does not."""
+    try:
+        return not one.is_symlink() and filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _opaque_name(file: DetectedFile) -> str:

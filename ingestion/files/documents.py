@@ -47,11 +47,14 @@ def links_of(file: DetectedFile, table: str, key: str) -> list[FileLink]:
     ]
 
 
-def settled_row(row: FileRow, result: DownloadResult, folder: Path) -> FileRow:
-    """`row` after a download; what the store said replaces what the record claimed."""
+def settled_row(row: FileRow, result: DownloadResult, folder: Path, limit: int) -> FileRow:
+    """`row` after a download; what the store said replaces what the record claimed. `limit`: bytes allowed."""
     if not result.success:
         return replace(
             row,
+            # With it the store need not send again what is only skipped again.
+            etag=result.etag,
+            detail={"limit": limit} if result.cause == "too_large" else {},
             status=result.status,
             cause=result.cause,
             message=_clean(redact_text(result.error or "")),
@@ -107,6 +110,18 @@ def document_fields(
     if project_id is not None:
         fields["project_id"] = project_id
     return {**fields, **facts, "ingested_at": ingested_at}
+
+
+def is_refused_for_good(row: FileRow, limit: int) -> bool:
+    """Whether the file is skipped for what the store sent, and would be again unless the store has another now."""
+    if row.status != "skipped" or not row.etag:
+        return False
+    return row.cause != "too_large" or limit <= int(row.detail.get("limit", 0))
+
+
+def facts_in(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file's document says of its content."""
+    return {name: document[name] for name in FACT_FIELDS if name in document}
 
 
 def index_status(row: FileRow) -> str:

@@ -88,14 +88,14 @@ class HttpFetcher:
     ) -> Fetched:
         """One attempt; `part` holds the whole file when this returns, unless the answer is `unchanged`.
 
-        `etag`: that of a copy we have; the store may answer that it has not changed. Raises DownloadError,
+        `etag`: what came with a copy we have; the store may answer that it has not changed. Raises DownloadError,
         TransientError where another attempt may help.
         """
         headers: dict[str, str] = {}
         if part.size:
             headers = {"Range": f"bytes={part.size}-", "If-Range": part.validator}
         elif etag:
-            headers = {"If-None-Match": etag}
+            headers = {"If-Modified-Since" if _is_date(etag) else "If-None-Match": etag}
         try:
             return await self._follow(rewritten(url, self._rewrites), headers, part, on_bytes)
         except aiohttp.ServerTimeoutError as error:
@@ -128,7 +128,7 @@ async def _receive(
     url: str, answer: aiohttp.ClientResponse, part: PartialFile, on_bytes: OnBytes | None
 ) -> Fetched:
     if answer.status == 304:
-        return Fetched(etag=answer.headers.get("ETag", ""), unchanged=True)
+        return Fetched(etag=_validator(answer), unchanged=True)
     if answer.status not in (200, 206):
         raise await _refusal(url, answer, part)
     inflater = Inflater(answer.headers.get("Content-Encoding", ""))
@@ -145,7 +145,7 @@ async def _receive(
     inflater.finish(part.write)
     return Fetched(
         content_type=answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-        etag=answer.headers.get("ETag", ""),
+        etag=_validator(answer),
         checksums=() if inflater.active else _checksums(answer),
     )
 
@@ -163,6 +163,15 @@ def _position(answer: aiohttp.ClientResponse, part: PartialFile, *, resumable: b
         raise TransientError("the store sent another range than was asked for", cause="wrong_range")
     etag = answer.headers.get("ETag", "")
     part.restart(etag if resumable and not etag.startswith("W/") else "")
+
+
+def _validator(answer: aiohttp.ClientResponse) -> str:
+    """By what the store knows the file again: its ETag, or else the date of its last change."""
+    return answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+
+
+def _is_date(validator: str) -> bool:
+    return not validator.endswith('"') and email.utils.parsedate(validator) is not None
 
 
 def _checksums(answer: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:

@@ -4,31 +4,28 @@
 pending is found again by `unsettled`. Then workers fetch and extract, and one task feeds and commits what
 became of them, many at a time.
 
-A file already on disk costs one conditional request when a record that refers to it changes; the store's
-answer that it is unchanged, or that the old URL is no longer good, leaves it as it is. Local copies of files
-that nothing refers to any more stay on disk; their documents go.
+Among the files at hand those whose URLs expire soonest go first. Local copies of files that nothing refers to
+any more stay on disk; their documents go.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ingestion import errors
 from ingestion.events import Event, FileCounts, FileFinished, FilesCommitted, Publish
-from ingestion.file_detector import DetectedFile
-from ingestion.file_downloader import FileDownloader
+from ingestion.file_downloader import FileDownloader, urgency
 from ingestion.files import documents as docs
 from ingestion.files.extraction import Extractor
+from ingestion.files.settling import FileSettler, Settled, Work
 from ingestion.files.writer import FileWriter
-from ingestion.state.types import BatchCommit, Failure, FileLink, FileRow
+from ingestion.state.types import BatchCommit, Failure, FileLink
 from ingestion.sync.job_control import JobControl
 from ingestion.vespa.feeding import Feeder, Outcome, Verdict
 
@@ -41,38 +38,6 @@ _QUEUED_PER_WORKER: Final = 64
 _GATHER_S: Final = 0.05
 """Seconds that outcomes are gathered for, before one commit takes them all."""
 _MOST_PER_COMMIT: Final = 128
-_RECENT: Final = 256
-"""Outcomes kept whole, text included, for a further record that refers to the same file."""
-_COUNTED: Final = 100_000
-"""Files known to be counted in this job; a file met again after so many others is counted again."""
-_KEEPS_COPY: Final = frozenset(
-    {"expired_url", "bad_signature", "http_403", "connection", "timeout", "http_5xx", "http_429", "no_bucket",
-     "no_credentials", "s3_error"}
-)  # fmt: skip
-"""Causes that say nothing against the copy we have; a 404 does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    table: str
-    key: str
-    project_id: int | None
-    file: DetectedFile
-    row: FileRow | None = None
-    """What was known of the file before; None for a new one."""
-
-
-@dataclass(slots=True)
-class _Settled:
-    """What became of one file; `counts` is empty for a file that this job has counted already."""
-
-    work: _Work
-    row: FileRow
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    counts: FileCounts = field(default_factory=FileCounts)
-    put: bool = True
-    touches: int = 0
-    """How far behind the document was before it said what it says now."""
 
 
 class FileIngester:
@@ -103,19 +68,21 @@ class FileIngester:
         self._writer = FileWriter(state, feeder, sequence)
         self._job_id, self._publish = job_id, publish
         self._downloader, self._extractor = downloader, extractor
-        self._control = control or JobControl()
         self._log = logger or logging.getLogger(__name__)
+        self._settler = FileSettler(state, self._writer, downloader, extractor, self._log)
+        self._control = control or JobControl()
         self._clock = clock
         self._workers = max(1, workers)
-        self._queue: asyncio.Queue[_Work] = asyncio.Queue(self._workers * _QUEUED_PER_WORKER)
-        self._outcomes: asyncio.Queue[_Settled] = asyncio.Queue(_MOST_PER_COMMIT)
+        self._queue: asyncio.PriorityQueue[tuple[tuple[int, float], int, Work]] = asyncio.PriorityQueue(
+            self._workers * _QUEUED_PER_WORKER
+        )
+        self._taken = itertools.count()
+        self._outcomes: asyncio.Queue[Settled] = asyncio.Queue(_MOST_PER_COMMIT)
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._fault: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._recent: OrderedDict[str, tuple[FileRow, Mapping[str, Any]]] = OrderedDict()
-        self._counted: OrderedDict[bytes, None] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def __aenter__(self) -> FileIngester:
@@ -134,7 +101,7 @@ class FileIngester:
         """
         self._raise_fault()
         self._start()
-        wanted: dict[str, _Work] = {}
+        wanted: dict[str, Work] = {}
         links = []
         for document in documents:
             for file in document.files:
@@ -143,7 +110,7 @@ class FileIngester:
                 links += docs.links_of(file, table, document.key)
                 if (only is None or file.file_id in only) and file.file_id not in wanted:
                     placed = replace(file, source_table=table, source_record_id=document.key)
-                    wanted[file.file_id] = _Work(table, document.key, document.record.project_id, placed)
+                    wanted[file.file_id] = Work(table, document.key, document.record.project_id, placed)
         before = await self._state.links_of_records(table, [document.key for document in documents])
         relinked = {document.key for document in documents if document.files} | {link.key for link in before}
         if not relinked:
@@ -167,7 +134,8 @@ class FileIngester:
         for file_id, work in wanted.items():
             self._under_way += 1
             self._quiet.clear()
-            await self._queue.put(replace(work, row=known.get(file_id)))
+            urgent = urgency(work.file, self._clock())
+            await self._queue.put((urgent, next(self._taken), replace(work, row=known.get(file_id))))
             self._raise_fault()
 
     async def forget(self, table: str, keys: Sequence[str]) -> None:
@@ -237,86 +205,14 @@ class FileIngester:
 
     async def _work_off(self) -> None:
         while True:
-            work = await self._queue.get()
+            _, _, work = await self._queue.get()
             await self._control.until_resumed()
             if self._control.is_stopped:
                 self._finished(1)
                 continue
             async with self._alone(work.file.file_id):
-                settled = await self._settle_once(work)
+                settled = await self._settler.settle(work)
             await self._outcomes.put(settled)
-
-    async def _settle_once(self, work: _Work) -> _Settled:
-        """A file that this job has settled before is linked to one more record, neither fetched nor counted."""
-        file_id = work.file.file_id
-        if (recent := self._recent.get(file_id)) is not None:
-            return _Settled(work, *recent)
-        mark = bytes.fromhex(file_id)
-        if mark in self._counted:
-            row = await self._state.file_row(file_id) or docs.pending_row(work.file)
-            settled = await self._kept(work, row, self._held_path(row))
-            settled.counts = FileCounts()
-            return settled
-        settled = await self._settle_one(work)
-        _remember(self._recent, file_id, (settled.row, settled.facts), _RECENT)
-        _remember(self._counted, mark, None, _COUNTED)
-        return settled
-
-    async def _settle_one(self, work: _Work) -> _Settled:
-        row = work.row or docs.pending_row(work.file)
-        held = self._held_path(row)
-        row = docs.described(row, work.file)
-        if self._downloader is None:
-            return await self._kept(work, row, held)
-        etag = row.etag if held is not None else ""
-        if held is not None and not etag and work.file.file_size in (None, row.size_bytes):
-            return await self._kept(work, row, held)
-        dest = self._downloader.download_dir / row.path if row.path else None
-        result = await self._downloader.download(work.file, dest=dest, etag=etag)
-        if held is not None and (result.cause == "unchanged" or result.cause in _KEEPS_COPY):
-            return await self._kept(work, row, held)
-        row = docs.settled_row(row, result, self._downloader.download_dir)
-        facts: Mapping[str, Any] = {}
-        if result.success and result.local_path is not None:
-            row, facts = await self._extracted(row, result.local_path)
-        return _Settled(work, row, facts, docs.counts_of(row))
-
-    async def _extracted(self, row: FileRow, path: Path) -> tuple[FileRow, Mapping[str, Any]]:
-        if self._extractor is None:
-            return row, {}
-        try:
-            facts = await self._extractor.extract(path, docs.kind_of(row.content_type))
-        except errors.DownloadError as error:
-            return replace(row, status="failed", cause=error.cause, message=str(error)), {}
-        if facts.missing:
-            self._log.warning("files are indexed without content: %s is not installed", facts.missing)
-        return row, facts.fields()
-
-    async def _kept(self, work: _Work, row: FileRow, held: Path | None) -> _Settled:
-        """A file that stays as it is; its document is written again only where it lacks this record."""
-        unchanged = FileCounts(found=1, skipped=1)
-        behind = await self._state.touches_of_files([row.file_id])
-        document = await self._writer.stored(row.file_id)
-        if document is not None:
-            known: dict[str, Any] = {name: document[name] for name in docs.FACT_FIELDS if name in document}
-            told = await self._writer.is_told(row.file_id, document)
-            put = not told or document.get("status") != docs.index_status(row)
-            return _Settled(work, row, known, unchanged, put, behind.get(row.file_id, 0))
-        if held is None:
-            return _Settled(work, row, {}, unchanged)
-        row, facts = await self._extracted(row, held)
-        return _Settled(work, row, facts, docs.counts_of(row) if row.status == "failed" else unchanged)
-
-    def _held_path(self, row: FileRow) -> Path | None:
-        """Where the file lies, if we have it whole."""
-        if self._downloader is None or row.status != "downloaded" or not row.path:
-            return None
-        path = self._downloader.download_dir / row.path
-        try:
-            whole = not path.is_symlink() and path.stat().st_size == row.size_bytes
-        except OSError:
-            return None
-        return path if whole else None
 
     # -- commits ---------------------------------------------------------------------------------------------
 
@@ -327,18 +223,20 @@ class FileIngester:
             while not self._outcomes.empty() and len(batch) < _MOST_PER_COMMIT:
                 batch.append(self._outcomes.get_nowait())
             await self._feed(batch)
-            tables: dict[str, list[_Settled]] = {}
+            tables: dict[str, list[Settled]] = {}
             for settled in batch:
                 tables.setdefault(settled.work.table, []).append(settled)
             for table, part in tables.items():
                 await self._commit_part(table, part)
+            for settled in batch:
+                self._settler.committed(settled.row.file_id)
             self._finished(len(batch))
 
-    async def _feed(self, batch: Sequence[_Settled]) -> None:
+    async def _feed(self, batch: Sequence[Settled]) -> None:
         """Put the documents; one that Vespa refuses turns its file into a failure."""
         latest = {settled.row.file_id: settled for settled in batch if settled.put}
 
-        def maker(settled: _Settled) -> Callable[[Sequence[FileLink]], dict[str, Any]]:
+        def maker(settled: Settled) -> Callable[[Sequence[FileLink]], dict[str, Any]]:
             return lambda links: docs.document_fields(
                 settled.row, links, settled.facts,
                 project_id=settled.work.project_id, ingested_at=int(self._clock() * 1000),
@@ -352,7 +250,7 @@ class FileIngester:
             if put.outcome.verdict is Verdict.REFUSED:
                 _refuse(settled, put.outcome)
 
-    async def _commit_part(self, table: str, part: Sequence[_Settled]) -> None:
+    async def _commit_part(self, table: str, part: Sequence[Settled]) -> None:
         counts = sum((settled.counts for settled in part), FileCounts())
         failures: list[Failure] = []
         events: list[Event] = []
@@ -421,13 +319,7 @@ async def unsettled(state: StateStore, *, pending: bool = True) -> AsyncIterator
             yield table, list(found)
 
 
-def _remember(memory: OrderedDict[Any, Any], name: Any, value: Any, most: int) -> None:
-    memory[name] = value
-    if len(memory) > most:
-        memory.popitem(last=False)
-
-
-def _refuse(settled: _Settled, outcome: Outcome) -> None:
+def _refuse(settled: Settled, outcome: Outcome) -> None:
     cause = "vespa_413" if outcome.status == 413 else "vespa_refused"
     settled.row = replace(settled.row, status="failed", cause=cause, message=f"Vespa: {outcome.message}")
     if settled.counts.found:

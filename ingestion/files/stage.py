@@ -112,8 +112,15 @@ class FileStage:
 
 
 def _downloader(io: SyncIO, settings: Settings) -> FileDownloader:
+    folder = download_dir(settings, io.state.path)
+
+    async def find_copy(checksum: str) -> Path | None:
+        row = await io.state.file_of_checksum(checksum)
+        return folder / row.path if row is not None and row.path else None
+
     return FileDownloader(
-        download_dir(settings, io.state.path),
+        folder,
+        find_copy=find_copy,
         logger=io.log,
         aws_config=settings.aws_config() or None,
         url_rewrites=dict(settings.url_rewrites),

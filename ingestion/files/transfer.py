@@ -70,6 +70,7 @@ class Fetched:
 
     content_type: str = ""
     etag: str = ""
+    """The store's ETag, or where it gives none the date of the last change as it wrote it."""
     unchanged: bool = False
     checksums: tuple[tuple[str, str], ...] = ()
     """(algorithm, base64) as the store gave them of the whole file: `sha256`, `sha1`, `crc32`, `md5`."""

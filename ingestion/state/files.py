@@ -18,6 +18,9 @@ PUT: Final = f"""INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (:file_id, :st
     :updated_at, :detail)"""
 # Files by their ids.
 GET: Final = f"SELECT {_COLUMNS} FROM files WHERE file_id IN (SELECT value FROM json_each(:ids))"
+# A file with this content, other than the one that has been fetched just now.
+TWIN: Final = f"""SELECT {_COLUMNS} FROM files WHERE checksum = :checksum AND checksum <> ''
+    AND status = 'downloaded' AND file_id <> :but LIMIT 1"""
 # A page of files of one status.
 PAGE: Final = f"""SELECT {_COLUMNS} FROM files WHERE status = :status AND file_id > :after
     ORDER BY file_id LIMIT :limit"""
@@ -66,6 +69,11 @@ class Files(StateConnection):
     async def file_rows(self, file_ids: Collection[str]) -> dict[str, FileRow]:
         """Those of these files that are known."""
         return {row["file_id"]: _file(row) for row in await self._read(GET, {"ids": json_list(file_ids)})}
+
+    async def file_of_checksum(self, checksum: str, but: str = "") -> FileRow | None:
+        """A downloaded file with this content, other than `but`."""
+        row = await self._read_one(TWIN, {"checksum": checksum, "but": but})
+        return _file(row) if row else None
 
     async def files_with_status(self, status: str, *, page_size: int = 1000) -> AsyncIterator[list[FileRow]]:
         """Pages in the order of ids; a page's files may change status before the next one is asked for."""

@@ -118,8 +118,13 @@ V3: Final = (
     "ALTER TABLE in_flight ADD COLUMN gone INTEGER NOT NULL DEFAULT 0",
 )
 
+V4: Final = (
+    # Equal content under different names is kept and looked into once.
+    "CREATE INDEX files_by_checksum ON files (checksum) WHERE checksum <> ''",
+)
+
 Migrations = Sequence[Sequence[str]]
-MIGRATIONS: Final[Migrations] = (V1, V2, V3)
+MIGRATIONS: Final[Migrations] = (V1, V2, V3, V4)
 """Migration N brings a file of version N - 1 to version N. Only ever appended to."""
 
 

@@ -53,7 +53,7 @@ class Store(asyncio.Protocol):
 
     def _answer(self, size: int, name: bytes) -> None:
         mark = name.ljust(32, b".")
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: \"%s\"\r\nContent-Length: %d\r\n\r\n"
+        head = b'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: "%s"\r\nContent-Length: %d\r\n\r\n'
         left = size - len(_HEAD) - len(mark)
         self._transport.write(head % (name, size) + _HEAD + mark + _TAIL[: min(left, _CHUNK)])
         if left > _CHUNK:
@@ -69,7 +69,7 @@ class Store(asyncio.Protocol):
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Store, "127.0.0.1", 0, backlog=512)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)
 
 

@@ -80,7 +80,17 @@ def ours(task: Task, what: str, home: Path, profile: bool = False) -> Run:
 def curl(task: Task, home: Path) -> Run:
     folder = Path(tempfile.mkdtemp(dir=home))
     config = "".join(f'url = "{u}"\noutput = "{folder}/{n}.jpg"\n' for n, u in enumerate(task.urls()))
-    argv = ["curl", "--silent", "--no-progress-meter", "--fail", "--parallel", "--parallel-max", str(WORKERS), "--config", "-"]
+    argv = [
+        "curl",
+        "--silent",
+        "--no-progress-meter",
+        "--fail",
+        "--parallel",
+        "--parallel-max",
+        str(WORKERS),
+        "--config",
+        "-",
+    ]
     return _theirs(argv, config.encode(), folder, task)
 
 
@@ -228,7 +238,9 @@ def main() -> None:
         home = Path(folder)
         try:
             with sinks.sink(home / "sink") as sink:
-                task = Task(store.stdout.readline().decode().strip(), sink.url, args.files, args.size, args.large)
+                task = Task(
+                    store.stdout.readline().decode().strip(), sink.url, args.files, args.size, args.large
+                )
                 if args.profile:
                     ours(task, "stage", home, profile=True)
                 else:
