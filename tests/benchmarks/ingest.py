@@ -15,6 +15,8 @@ import resource
 import time
 from pathlib import Path
 
+import uvloop
+
 from ingestion import progress
 from ingestion.checkpoint import CheckpointStore
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
@@ -98,7 +100,7 @@ def main() -> None:
     profile = cProfile.Profile()
     if args.profile:
         profile.enable()
-    report = asyncio.run(ingest(args))
+    report = uvloop.run(ingest(args))
     if args.profile:
         profile.disable()
         pstats.Stats(profile).sort_stats("tottime").print_stats(45)
