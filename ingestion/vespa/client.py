@@ -21,6 +21,7 @@ from yarl import URL
 
 from ingestion import errors
 from ingestion.redaction import redact_text
+from ingestion.vespa.multiplexing import Multiplexer
 from ingestion.vespa.reaching import proxy_for, ssl_context, unreachable
 from ingestion.vespa.schemas import PACKAGE_VERSION, version_marker
 from ingestion.vespa.transport import Transport
@@ -92,11 +93,21 @@ class Answer:
 class VespaSession:
     """Requests to one Vespa application in one document namespace; an async context manager.
 
+    `feed_url` names the container cluster that takes documents over HTTP/2, where it is another one.
+
     Every method raises errors.VespaUnavailable when Vespa cannot be reached or refuses the login.
     """
 
-    def __init__(self, vespa: Vespa, *, namespace: str = "procore", max_connections: int = 128) -> None:
+    def __init__(
+        self,
+        vespa: Vespa,
+        *,
+        namespace: str = "procore",
+        max_connections: int = 128,
+        feed_url: str | None = None,
+    ) -> None:
         self.url = str(vespa.end_point).rstrip("/")
+        self.feed_url = feed_url or self.url
         self.namespace = namespace
         self._headers = dict(vespa.base_headers)
         self._ssl = ssl_context(vespa)
@@ -104,6 +115,7 @@ class VespaSession:
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
         self._lean: Transport | None = None
+        self._shared: list[Multiplexer] = []
         self._paths: dict[str, str] = {}
 
     @property
@@ -153,10 +165,28 @@ class VespaSession:
                 timeout=aiohttp.ClientTimeout(total=CLIENT_TIMEOUT_S, connect=10),
             )
 
+    def multiplexer(self, connections: int) -> Multiplexer | None:
+        """Connections of their own for feeding many documents at a time; None where only aiohttp may speak."""
+        if self._lean is None:
+            return None
+        parts = urlsplit(self.feed_url)
+        shared = Multiplexer(
+            parts.hostname or "",
+            parts.port or 80,
+            headers=self._headers,
+            connections=connections,
+            timeout_s=CLIENT_TIMEOUT_S,
+        )
+        self._shared.append(shared)
+        return shared
+
     async def close(self) -> None:
         """Close the connection pool; the session can be opened again."""
         http, self._http = self._http, None
         lean, self._lean = self._lean, None
+        shared, self._shared = self._shared, []
+        for one in shared:
+            one.close()
         if http is not None:
             await http.close()
         if lean is not None:
@@ -195,7 +225,7 @@ class VespaSession:
             await self.open()
         if self._lean is not None:
             status, raw = await self._lean.request(method, target, body, gzipped=gzipped)
-            return Answer(status, _json_object(raw))
+            return answer_of(status, raw)
         assert self._http is not None
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if gzipped:
@@ -203,7 +233,7 @@ class VespaSession:
         url = URL(f"{self.url}{target}", encoded=True)
         async with self._http.request(method, url, data=body, headers=headers, proxy=self._proxy) as response:
             raw = await response.read()
-            return Answer(response.status, _json_object(raw))
+            return answer_of(response.status, raw)
 
     async def request(
         self, method: str, path: str, params: Mapping[str, str] | None = None, body: bytes | None = None
@@ -316,6 +346,11 @@ class VespaSession:
         if not answer.is_of_document_api:
             raise not_vespa(self.url, answer)
         return answer.status
+
+
+def answer_of(status: int, raw: bytes) -> Answer:
+    """Vespa's answer from what a transport brought."""
+    return Answer(status, _json_object(raw))
 
 
 def target_of(path: str, params: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 Statuses are judged as Vespa's document/v1 reference describes them: 429 and 503 ask for patience, 504 and a
 lost connection leave the outcome unknown, 507 blocks all feed, 400 and 413 are final. Concurrency follows
-additive increase, multiplicative decrease.
+additive increase, multiplicative decrease. Where the server speaks HTTP/2, the operations of a batch share
+connections; an operation that is not simply accepted there goes on by itself over HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import aiohttp
 import orjson
 
 from ingestion import errors
-from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, not_vespa, target_of
+from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, answer_of, not_vespa, target_of
+from ingestion.vespa.feed_group import Group, Request
+from ingestion.vespa.multiplexing import LARGEST_BODY_BYTES, LOST, UNPROCESSED, Multiplexer
 from ingestion.vespa.reaching import unreachable
 
 COMPRESS_ABOVE_BYTES = 2048
@@ -34,6 +37,11 @@ _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 _OUTCOME_UNKNOWN = frozenset({408, 500, 502, 504})
 _MOST_SERVER_FAULTS = 5
 _MOST_QUERIES = 256
+TOGETHER_FROM = 32
+"""Operations of one call that are worth connections on which they share."""
+_NEGOTIATE_AGAIN_S = 60.0
+_IN_FLIGHT_PER_CONNECTION = 32
+_MOST_UNPROCESSED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,11 @@ class Feeder:
         self._told_at = -TELL_EVERY_S
         self._is_local = session.is_local
         self._queries: dict[tuple[str, str, int], str] = {}
+        self._shared: Multiplexer | None = None
+        self._negotiate_at = 0.0
+        self._opening: asyncio.Task[bool] | None = None
+        self._groups: deque[Group] = deque()
+        self._sharing = 0
 
     @property
     def stats(self) -> FeedStats:
@@ -137,6 +150,8 @@ class Feeder:
         for index, operation in enumerate(operations):
             chains.setdefault((operation.doc_type, operation.user_id), []).append(index)
         waiting = deque(chains.values())
+        if len(waiting) >= TOGETHER_FROM and await self._share():
+            return await self._feed_together(operations, waiting)
 
         async def drain() -> None:
             while waiting:
@@ -167,6 +182,141 @@ class Feeder:
                     raise
                 await asyncio.sleep(wait_s)
 
+    # -- together -----------------------------------------------------------------------------------------
+
+    async def _share(self) -> bool:
+        """Whether there are connections that operations can share."""
+        if self._shared is not None and not self._shared.lacks:
+            return True
+        if self._clock() < self._negotiate_at:
+            return False
+        if self._shared is None:
+            await self.session.open()
+            self._shared = self.session.multiplexer(-(-self._most // _IN_FLIGHT_PER_CONNECTION))
+        if self._shared is None:
+            self._negotiate_at = float("inf")
+            return False
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.create_task(
+                self._shared.open(self._answered, self._send_more), name="negotiate HTTP/2"
+            )
+        if await asyncio.shield(self._opening):
+            return True
+        self._negotiate_at = self._clock() + _NEGOTIATE_AGAIN_S
+        return False
+
+    async def _feed_together(
+        self, operations: Sequence[Operation], chains: deque[list[int]]
+    ) -> list[Outcome]:
+        """`feed` over shared connections, for chains of operations on one id each."""
+        loop = asyncio.get_running_loop()
+        group = Group(operations, deque(c[0] for c in chains if len(c) == 1), loop.create_future())
+        for chain in chains:
+            if len(chain) > 1:
+                group.alone(self._chain(group, chain))
+        self._groups.append(group)
+        self._send_more()
+        try:
+            await group.finished
+        finally:
+            if group in self._groups:
+                self._groups.remove(group)
+            if group.under_way and self._shared is not None:
+                self._shared.forget(lambda token: token[0] is group)
+            self._sharing -= group.under_way
+            self._active -= group.under_way
+            await _cancel(list(group.tasks))
+        return [outcome for outcome in group.outcomes if outcome is not None]
+
+    async def _chain(self, group: Group, chain: Sequence[int]) -> None:
+        for index in chain:
+            group.outcomes[index] = await self._settle(group.operations[index])
+
+    async def _one(self, group: Group, index: int, answer: Answer | None) -> None:
+        """An operation that was not simply accepted, from its first answer on."""
+        fault = ConnectionError("the connection was lost") if answer is None else None
+        group.outcomes[index] = await self._settle(group.operations[index], (answer, fault))
+
+    async def _plain(self, group: Group, index: int) -> None:
+        group.outcomes[index] = await self._settle(group.operations[index])
+
+    def _send_more(self) -> None:
+        """Fill the connections as far as the bound on operations under way allows; groups take turns."""
+        shared, groups = self._shared, self._groups
+        if shared is None:
+            return
+        room = int(self._limit) - self._active or (1 if not self._active else 0)
+        sent = False
+        while room > 0 and groups:
+            group = groups[0]
+            if not group.waiting:
+                groups.popleft()
+                continue
+            index = group.waiting[0]
+            request = group.ready.pop(index, None) or self._request_of(group.operations[index])
+            if request.body is not None and (len(request.body) > LARGEST_BODY_BYTES or request.gzipped):
+                group.waiting.popleft()
+                group.alone(self._plain(group, index))
+            elif shared.send(
+                (group, index, time.perf_counter()), request.method, request.target, request.body
+            ):
+                group.waiting.popleft()
+                group.under_way += 1
+                self._sharing += 1
+                self._active += 1
+                sent = True
+            else:
+                group.ready[index] = request
+                break
+            room -= 1
+        if sent:
+            shared.flush()
+        elif groups and not self._sharing:
+            # Nothing is under way that could bring us back here: the connections are gone.
+            self._send_alone()
+
+    def _send_alone(self) -> None:
+        """What waits goes its own way, for want of connections to share; later calls look for new ones."""
+        while self._groups:
+            group = self._groups.popleft()
+            waiting, group.waiting = group.waiting, deque()
+            if waiting:
+                group.alone(self._the_rest(group, waiting))
+
+    async def _the_rest(self, group: Group, waiting: deque[int]) -> None:
+        if await self._share():
+            group.waiting.extend(waiting)
+            self._groups.append(group)
+            self._send_more()
+            return
+
+        async def drain() -> None:
+            while waiting:
+                await self._plain(group, waiting.popleft())
+
+        await _all_or_first_error(
+            [self._spawn(drain()) for _ in range(max(1, min(int(self._limit), len(waiting))))]
+        )
+
+    def _answered(self, token: tuple[Group, int, float], status: int, body: bytes) -> None:
+        group, index, sent = token
+        group.under_way -= 1
+        self._sharing -= 1
+        self._active -= 1
+        if status == 200 and b'"pathId"' in body:
+            self._settled(time.perf_counter() - sent)
+            group.outcomes[index] = _ACCEPTED
+        elif status == UNPROCESSED and group.unprocessed < _MOST_UNPROCESSED * len(group.operations):
+            group.unprocessed += 1
+            group.waiting.append(index)
+            if group not in self._groups:
+                self._groups.append(group)
+        else:
+            group.alone(self._one(group, index, answer_of(status, body) if status > LOST else None))
+        group.check()
+
+    # -- one by one ---------------------------------------------------------------------------------------
+
     def _spawn(self, drain: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Counted when made and uncounted by callback: a task cancelled before its first step runs nothing.
         self._active += 1
@@ -177,15 +327,19 @@ class Feeder:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._active -= 1
 
-    async def _settle(self, operation: Operation) -> Outcome:
+    async def _settle(
+        self, operation: Operation, first: tuple[Answer | None, BaseException | None] | None = None
+    ) -> Outcome:
+        """One operation to its end; `first` is what came of an attempt that was made already."""
         request = self._request_of(operation)
         started = self._clock()
         attempt, server_faults, unsure = 0, 0, False
         while True:
             sent = time.perf_counter()
-            answer, fault = await self._attempt(request)
+            answer, fault = first or await self._attempt(request)
+            first = None
             if answer is not None and not _asks_for_another_try(answer):
-                self._latencies.append(time.perf_counter() - sent)
+                self._settled(time.perf_counter() - sent)
                 return await self._judge(operation, answer, unsure, started + self._deadline_s)
             # A success in another's words is no acknowledgement: a page of a proxy, or half an answer.
             unsure = unsure or answer is None or answer.status in _OUTCOME_UNKNOWN or answer.status == 200
@@ -200,7 +354,7 @@ class Feeder:
                 raise self._given_up(answer, fault)
             await asyncio.sleep(wait_s)
 
-    async def _attempt(self, request: _Request) -> tuple[Answer | None, BaseException | None]:
+    async def _attempt(self, request: Request) -> tuple[Answer | None, BaseException | None]:
         try:
             answer = await self.session.send(
                 request.method, request.target, request.body, gzipped=request.gzipped
@@ -209,9 +363,13 @@ class Feeder:
             return None, error
         return answer, None
 
-    async def _judge(self, operation: Operation, answer: Answer, unsure: bool, until: float) -> Outcome:
+    def _settled(self, seconds: float) -> None:
+        """An operation has got its last answer."""
+        self._latencies.append(seconds)
         self._operations += 1
         self._speed_up()
+
+    async def _judge(self, operation: Operation, answer: Answer, unsure: bool, until: float) -> Outcome:
         if answer.status == 200:
             return _ACCEPTED
         if answer.status == 412:
@@ -274,17 +432,17 @@ class Feeder:
             hint="Resume the job later, or feed with fewer workers.",
         )
 
-    def _request_of(self, operation: Operation) -> _Request:
+    def _request_of(self, operation: Operation) -> Request:
         path = self.session.document_path(operation.doc_type, operation.user_id)
         query = self._query_of(operation.kind, operation.doc_type, operation.read_seq)
         if operation.kind == "remove":
-            return _Request("DELETE", path + query, None, False)
+            return Request("DELETE", path + query, None, False)
         fields = {
             **(operation.fields or {}), "read_seq": operation.read_seq, "source": self.session.namespace
         }  # fmt: skip
         body = orjson.dumps({"fields": fields})
         gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self._is_local
-        return _Request("POST", path + query, _gzip(body) if gzipped else body, gzipped)
+        return Request("POST", path + query, _gzip(body) if gzipped else body, gzipped)
 
     def _query_of(self, kind: str, doc_type: str, read_seq: int) -> str:
         """The query of a request, kept: a batch has one read number."""
@@ -298,14 +456,6 @@ class Feeder:
                 self._queries.clear()
             self._queries[kind, doc_type, read_seq] = known
         return known
-
-
-@dataclass(slots=True)
-class _Request:
-    method: str
-    target: str
-    body: bytes | None
-    gzipped: bool
 
 
 def _asks_for_another_try(answer: Answer) -> bool:

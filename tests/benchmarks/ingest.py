@@ -6,7 +6,6 @@ python -m tests.benchmarks.ingest --database-url URL --vespa-url URL --schema FI
 from __future__ import annotations
 
 import argparse
-import asyncio
 import cProfile
 import json
 import logging
@@ -58,9 +57,11 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
         stages.append(FileStage(io, transform, Settings(), download=False, workers=config.file_workers))
         return stages[-1]
 
+    vespa = client.build(args.vespa_url)
+    session = client.VespaSession(vespa, feed_url=args.feed_url)
     manager = SyncManager(
-        db, client.build(args.vespa_url), schema, CheckpointStore(Path(args.state) / "state.db"), logger,
-        detector=detector, publish=publish, file_sink=stage if args.files else None,
+        db, vespa, schema, CheckpointStore(Path(args.state) / "state.db"), logger,
+        session=session, detector=detector, publish=publish, file_sink=stage if args.files else None,
     )  # fmt: skip
     started, cpu = time.perf_counter(), _cpu_s()
     sync = manager.run_incremental_sync if args.incremental else manager.run_full_sync
@@ -68,6 +69,7 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
     seconds, cpu_s = time.perf_counter() - started, _cpu_s() - cpu
     for one in stages:
         await one.aclose()
+    await session.close()
     await db.close()
     if result.fault is not None:
         raise result.fault
@@ -90,6 +92,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--database-url", required=True)
     options.add_argument("--vespa-url", required=True)
+    options.add_argument(
+        "--feed-url", help="where documents go, if the sink has a port of its own for HTTP/2"
+    )
     options.add_argument("--schema", required=True)
     options.add_argument("--state", required=True)
     options.add_argument("--files", action="store_true")

@@ -5,6 +5,7 @@ The product knows nothing of this: a forked test process wraps its functions bef
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -65,7 +66,7 @@ POINTS: dict[str, tuple[Any, str, str, Arms, int]] = {
     "numbers reserved": (StateStore, "reserve_read_seq", "after", _ANY, 3),
     "batch read": (settlement, "prepare", "after", _ANY, 12),
     "before feed": (Feeder, "feed", "before", _ANY, 14),
-    "half fed": (Feeder, "_settle", "after", _ANY, 150),
+    "half fed": (Feeder, "_settled", "after", _ANY, 150),
     "fed": (Feeder, "feed", "after", _ANY, 14),
     "before removal": (Feeder, "feed", "before", _removes, 2),
     "removed": (Feeder, "feed", "after", _removes, 2),
@@ -107,6 +108,11 @@ def arm(point: str, nth: int) -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        answer = original(*args, **kwargs)
+        passed(args, kwargs)
+        return answer
+
     async def step(*args: Any, **kwargs: Any) -> Any:
         if side == "before":
             passed(args, kwargs)
@@ -115,4 +121,4 @@ def arm(point: str, nth: int) -> None:
         passed(args, kwargs)
         return answer
 
-    setattr(owner, name, step)
+    setattr(owner, name, step if inspect.iscoroutinefunction(original) else plain)
