@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from app.formatting import duration
+from app.formatting import duration, size
 from app.output import Output, is_unicode
 from ingestion import events, progress
 
@@ -94,6 +94,8 @@ class Narrator:
         if view.files.found:
             settled = view.files.downloaded + view.files.failed + view.files.skipped
             parts.append(f"{settled:,} files")
+        if view.arriving is not None:
+            parts.append(f"{size(int(view.arriving.bytes_per_s))}/s")
         return "  ".join(parts)
 
     def _jsonl(self, event: Event) -> None:

@@ -127,6 +127,21 @@ class FileFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BytesArrived(Event):
+    """Bytes of files that arrived in the last `seconds`, and what is on its way just now.
+
+    `filename` is the one of `under_way` files with most to come: `received` bytes of `expected`, None if unknown.
+    """
+
+    size_bytes: int
+    seconds: float
+    under_way: int
+    filename: str = ""
+    received_bytes: int = 0
+    expected_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableFinished(Event):
     """`status`: `completed`, `partial`, `failed`, `cancelled`, `skipped`; `counts` are the table's totals."""
 
@@ -188,7 +203,7 @@ Publish = Callable[[Event], None]
 _TYPES: dict[str, type[Event]] = {
     re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls
     for cls in (
-        JobStarted, TableStarted, BatchCommitted, RecordFailed, FilesCommitted, FileFinished,
+        JobStarted, TableStarted, BatchCommitted, RecordFailed, FilesCommitted, FileFinished, BytesArrived,
         TableFinished, Backoff, LoadMeasured, JobPaused, JobResumed, Noted, JobFinished,
     )
 }  # fmt: skip

@@ -19,6 +19,7 @@ from ingestion import errors
 from ingestion.file_detector import DetectedFile
 from ingestion.files import checks, paths, sniffing
 from ingestion.files.addresses import AddressPolicy
+from ingestion.files.arrivals import Arrivals
 from ingestion.files.http import HttpFetcher
 from ingestion.files.references import expires_at, extension
 from ingestion.files.s3 import S3Fetcher, S3Settings
@@ -32,7 +33,7 @@ _FALL_BACK: Final = _NO_WAY_IN | {"expired_url", "bad_signature", "http_400", "b
 _SKIPS: Final = frozenset({"too_large", "unsupported_format"})
 
 OnFileProgress = Callable[[DetectedFile, int], None]
-"""Called with a file and the bytes that just arrived; from any thread."""
+"""Called with a file and the bytes that just arrived, negative when it starts over; from any thread."""
 FindCopy = Callable[[str], Awaitable[Path | None]]
 """Where a file with this checksum lies that was fetched before, by whomever; its bytes are compared."""
 
@@ -118,6 +119,7 @@ class FileDownloader:
         self._slots = asyncio.Semaphore(self._concurrency)
         self._on_progress = on_progress
         self._find_copy = find_copy
+        self.arrivals = Arrivals()
         self._users = 0
         self._http: HttpFetcher | None = None
         self._s3: S3Fetcher | None = None
@@ -305,9 +307,7 @@ class FileDownloader:
     async def _by_url(self, file: DetectedFile, part: PartialFile, *, etag: str = "") -> Fetched:
         http, url = self._http, file.url or ""
         assert http is not None
-        return await with_retries(
-            self._retries, lambda: http.fetch(url, part, etag=etag, on_bytes=self._progress_of(file))
-        )
+        return await with_retries(self._retries, lambda: http.fetch(url, part, etag=etag))
 
     async def _by_key(self, file: DetectedFile, part: PartialFile, *, etag: str = "") -> Fetched:
         if self._s3 is None:
@@ -317,9 +317,7 @@ class FileDownloader:
         s3 = self._s3
         return await with_retries(
             self._retries,
-            lambda: s3.fetch(
-                file.s3_key, part, bucket=file.bucket, etag=etag, on_bytes=self._progress_of(file)
-            ),
+            lambda: s3.fetch(file.s3_key, part, bucket=file.bucket, etag=etag),
         )
 
     def _progress_of(self, file: DetectedFile) -> Callable[[int], None] | None:
@@ -334,7 +332,10 @@ class FileDownloader:
         try:
             paths.prepare_parent(self.download_dir, target, self._made)
             self._require_space(target.parent, file.file_size or 0)
-            with PartialFile(target, self.max_file_size) as part:
+            with (
+                PartialFile(target, self.max_file_size, self._progress_of(file)) as part,
+                self.arrivals.noted(target.name, part),
+            ):
                 try:
                     async with asyncio.timeout(self._timeouts.total_s):
                         fetched = await fetch(part)

@@ -19,9 +19,19 @@ from typing import Final
 from ingestion import events
 from ingestion.events import Counts, Event, FileCounts
 from ingestion.pace import Pace
-from ingestion.run_view import FINISHED, REACHED_END, BackoffView, LoadView, LogLine, RunView, TableView
+from ingestion.run_view import (
+    FINISHED,
+    REACHED_END,
+    ArrivalView,
+    BackoffView,
+    LoadView,
+    LogLine,
+    RunView,
+    TableView,
+)
 
 __all__ = [
+    "ArrivalView",
     "BackoffView",
     "LoadView",
     "LogLine",
@@ -144,6 +154,8 @@ class _Draft:
                         latency_p95_s=event.latency_p95_s,
                     )
                 )
+            case events.BytesArrived():
+                self._arrived(event)
             case events.Noted():
                 self._say(event, time, event.level, event.message, event.table)
             case events.JobFinished():
@@ -188,6 +200,22 @@ class _Draft:
     def _files(self, event: events.FilesCommitted) -> None:
         table = self._table(event.table)
         self._put(replace(table, files=table.files + event.files))
+
+    def _arrived(self, event: events.BytesArrived) -> None:
+        if not event.under_way:
+            self._set(arriving=None)
+            return
+        rate = event.size_bytes / event.seconds if event.seconds > 0 else 0.0
+        before = self.view.arriving
+        self._set(
+            arriving=ArrivalView(
+                under_way=event.under_way,
+                bytes_per_s=rate if before is None else (before.bytes_per_s + rate) / 2,
+                filename=event.filename,
+                received_bytes=event.received_bytes,
+                expected_bytes=event.expected_bytes,
+            )
+        )
 
     def _table_started(self, event: events.TableStarted, time: float) -> None:
         table = self._table(event.table)
@@ -262,7 +290,7 @@ class _Draft:
 
     def _pause(self, event: Event, time: float) -> None:
         if self.view.paused_at is None:
-            self._set(paused_at=time, status="paused", load=None)
+            self._set(paused_at=time, status="paused", load=None, arriving=None)
             self._move_tables("running", "paused")
             self._say(event, time, "info", "paused")
 
@@ -302,6 +330,7 @@ class _Draft:
             eta_s=None,
             backoffs={},
             load=None,
+            arriving=None,
         )
         level = {"completed": "info", "failed": "error"}.get(event.status, "warning")
         self._say(event, time, level, f"job {event.status}" + (f": {event.message}" if event.message else ""))

@@ -69,6 +69,17 @@ class LoadView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivalView:
+    """Files that are being fetched: so many at once, so fast, and the one of them with most to come."""
+
+    under_way: int
+    bytes_per_s: float
+    filename: str = ""
+    received_bytes: int = 0
+    expected_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """`level`: info, warning or error; `time` is epoch seconds."""
 
@@ -103,6 +114,8 @@ class RunView:
     backoffs: Mapping[str, BackoffView] = field(default_factory=dict)
     load: LoadView | None = None
     """None before the first measurement and while nothing runs."""
+    arriving: ArrivalView | None = None
+    """None while no file is on its way."""
     log: tuple[LogLine, ...] = ()
     last_seq: int = 0
     last_at: float = 0.0

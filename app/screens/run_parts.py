@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.log_lines import LogLine
-    from ingestion.run_view import RunView, TableView
+    from ingestion.run_view import ArrivalView, RunView, TableView
 
 SORTS = ("matters", "name", "failures", "rate")
 
@@ -205,6 +205,8 @@ def _at_work(view: RunView, glyphs: Glyphs) -> Ink:
     """How many tables at once, and how Vespa answers."""
     running = sum(t.state == "running" for t in view.tables.values())
     out: list[Run] = [(f"{formatting.plural(running, 'table')} at once", "muted")] if running else []
+    if view.arriving is not None:
+        out += _arriving(view.arriving, glyphs, first=not out)
     if view.load is not None:
         load = view.load
         out += [
@@ -212,6 +214,20 @@ def _at_work(view: RunView, glyphs: Glyphs) -> Ink:
             (", slowest 5 % ", "muted"), (_milliseconds(load.latency_p95_s), "info"),
             (f" {glyphs.dot} {load.requests} of {load.limit} requests", "muted"),
         ]  # fmt: skip
+    return out
+
+
+def _arriving(files: ArrivalView, glyphs: Glyphs, *, first: bool) -> list[Run]:
+    """How many files at once, how fast, and how far the one is that takes longest."""
+    gap = "" if first else f" {glyphs.dot} "
+    out: list[Run] = [
+        (f"{gap}{formatting.plural(files.under_way, 'file')} at ", "muted"),
+        (f"{formatting.size(int(files.bytes_per_s))}/s", "info"),
+    ]
+    if files.expected_bytes and files.filename:
+        name = formatting.one_line(files.filename, unicode=glyphs.unicode)
+        share = formatting.percent(files.received_bytes / files.expected_bytes, glyphs=glyphs)
+        out.append((f", {name} {share}", "muted"))
     return out
 
 

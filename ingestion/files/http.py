@@ -24,7 +24,6 @@ from ingestion.files.transfer import (
     READ_BYTES,
     Fetched,
     Inflater,
-    OnBytes,
     PartialFile,
     Timeouts,
     TransientError,
@@ -83,9 +82,7 @@ class HttpFetcher:
     async def close(self) -> None:
         await self._session.close()
 
-    async def fetch(
-        self, url: str, part: PartialFile, *, etag: str = "", on_bytes: OnBytes | None = None
-    ) -> Fetched:
+    async def fetch(self, url: str, part: PartialFile, *, etag: str = "") -> Fetched:
         """One attempt; `part` holds the whole file when this returns, unless the answer is `unchanged`.
 
         `etag`: what came with a copy we have; the store may answer that it has not changed. Raises DownloadError,
@@ -97,7 +94,7 @@ class HttpFetcher:
         elif etag:
             headers = {"If-Modified-Since" if _is_date(etag) else "If-None-Match": etag}
         try:
-            return await self._follow(rewritten(url, self._rewrites), headers, part, on_bytes)
+            return await self._follow(rewritten(url, self._rewrites), headers, part)
         except aiohttp.ServerTimeoutError as error:
             raise TransientError("the store did not answer in time", cause="timeout") from error
         except ValueError as error:  # hosts, names and passwords that no request can carry; InvalidURL is one
@@ -107,16 +104,14 @@ class HttpFetcher:
                 raise
             raise TransientError(f"the connection broke ({_reason(error)})", cause="connection") from error
 
-    async def _follow(
-        self, url: str, headers: Mapping[str, str], part: PartialFile, on_bytes: OnBytes | None
-    ) -> Fetched:
+    async def _follow(self, url: str, headers: Mapping[str, str], part: PartialFile) -> Fetched:
         for _ in range(MOST_REDIRECTS + 1):
             self._policy.check_url(url)
             # A signature covers the URL as written, so it is not quoted anew unless it must be.
             target = URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))
             async with self._session.get(target, headers=headers, allow_redirects=False) as answer:
                 if answer.status not in _REDIRECTS:
-                    return await _receive(url, answer, part, on_bytes)
+                    return await _receive(url, answer, part)
                 location = answer.headers.get("Location", "")
                 if not location:
                     raise errors.DownloadError(f"redirect ({answer.status}) to nowhere", cause="redirects")
@@ -124,9 +119,7 @@ class HttpFetcher:
         raise errors.DownloadError(f"more than {MOST_REDIRECTS} redirects", cause="redirects")
 
 
-async def _receive(
-    url: str, answer: aiohttp.ClientResponse, part: PartialFile, on_bytes: OnBytes | None
-) -> Fetched:
+async def _receive(url: str, answer: aiohttp.ClientResponse, part: PartialFile) -> Fetched:
     if answer.status == 304:
         return Fetched(etag=_validator(answer), unchanged=True)
     if answer.status not in (200, 206):
@@ -135,13 +128,9 @@ async def _receive(
     _position(answer, part, resumable=not inflater.active)
     length = answer.content_length
     if length is not None and not inflater.active:
-        part.check_size(part.size + length)
-    if on_bytes is not None and part.size:
-        on_bytes(part.size)
+        part.expect(length)
     async for data in answer.content.iter_chunked(READ_BYTES):
         inflater.feed(data, part.write)
-        if on_bytes is not None:
-            on_bytes(len(data))
     inflater.finish(part.write)
     return Fetched(
         content_type=answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),

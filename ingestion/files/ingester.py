@@ -19,9 +19,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ingestion.events import Event, FileCounts, FileFinished, FilesCommitted, Publish
+from ingestion.events import BytesArrived, Event, FileCounts, FileFinished, FilesCommitted, Publish
 from ingestion.file_downloader import FileDownloader, urgency
 from ingestion.files import documents as docs
+from ingestion.files.arrivals import Arrivals, Arriving
 from ingestion.files.extraction import Extractor
 from ingestion.files.settling import FileSettler, Settled, Work
 from ingestion.files.writer import FileWriter
@@ -38,6 +39,8 @@ _QUEUED_PER_WORKER: Final = 64
 _GATHER_S: Final = 0.05
 """Seconds that outcomes are gathered for, before one commit takes them all."""
 _MOST_PER_COMMIT: Final = 128
+TELL_EVERY_S: Final = 1.0
+"""How often bytes are told while any arrive."""
 
 
 class FileIngester:
@@ -63,6 +66,7 @@ class FileIngester:
         control: JobControl | None = None,
         logger: logging.Logger | None = None,
         clock: Callable[[], float] = time.time,
+        tell_every_s: float = TELL_EVERY_S,
     ) -> None:
         self._state = state
         self._writer = FileWriter(state, feeder, sequence)
@@ -72,6 +76,7 @@ class FileIngester:
         self._settler = FileSettler(state, self._writer, downloader, extractor, self._log)
         self._control = control or JobControl()
         self._clock = clock
+        self._tell_every_s = tell_every_s
         self._workers = max(1, workers)
         self._queue: asyncio.PriorityQueue[tuple[tuple[int, float], int, Work]] = asyncio.PriorityQueue(
             self._workers * _QUEUED_PER_WORKER
@@ -178,6 +183,9 @@ class FileIngester:
                 for number in range(self._workers)
             ]
             self._tasks.append(asyncio.create_task(self._guard(self._keep_committing()), name="files-commit"))
+            if self._downloader is not None:
+                telling = self._guard(self._keep_telling(self._downloader.arrivals))
+                self._tasks.append(asyncio.create_task(telling, name="files-bytes"))
 
     async def _guard(self, work: Any) -> None:
         """A side task that dies stops the job: its error is raised where the job next looks."""
@@ -213,6 +221,24 @@ class FileIngester:
             async with self._alone(work.file.file_id):
                 settled = await self._settler.settle(work)
             await self._outcomes.put(settled)
+
+    async def _keep_telling(self, arrivals: Arrivals) -> None:
+        """Tell of the bytes that arrive, and once more when no file is on its way any more."""
+        told_bytes, told_any, told_at = arrivals.size_bytes, False, time.monotonic()
+        while True:
+            await asyncio.sleep(self._tell_every_s)
+            size_bytes, files, now = arrivals.size_bytes, arrivals.under_way(), time.monotonic()
+            if size_bytes != told_bytes or (told_any and not files):
+                first = files[0] if files else Arriving("", 0, None)
+                arrived = BytesArrived(
+                    job_id=self._job_id, size_bytes=size_bytes - told_bytes, seconds=round(now - told_at, 3),
+                    under_way=len(files), filename=first.filename, received_bytes=first.size_bytes,
+                    expected_bytes=first.expected_bytes,
+                )  # fmt: skip
+                for event in await self._state.append_events(self._job_id, [arrived]):
+                    self._publish(event)
+                told_bytes, told_any = size_bytes, bool(files)
+            told_at = now
 
     # -- commits ---------------------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from ingestion.files.transfer import (
     READ_BYTES,
     Fetched,
     Inflater,
-    OnBytes,
     PartialFile,
     Timeouts,
     TransientError,
@@ -92,7 +91,6 @@ class S3Fetcher:
         *,
         bucket: str = "",
         etag: str = "",
-        on_bytes: OnBytes | None = None,
     ) -> Fetched:
         """One attempt; as `HttpFetcher.fetch`. Cancelling it waits for the piece under way."""
         stop = threading.Event()
@@ -102,7 +100,7 @@ class S3Fetcher:
                 "the file has only a key, and no bucket is set", hint="Set the bucket.", cause="no_bucket"
             )
         work = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._fetch, bucket, key, part, etag, on_bytes, stop
+            self._pool, self._fetch, bucket, key, part, etag, stop
         )
         try:
             return await asyncio.shield(work)
@@ -118,7 +116,6 @@ class S3Fetcher:
         key: str,
         part: PartialFile,
         etag: str,
-        on_bytes: OnBytes | None,
         stop: threading.Event,
     ) -> Fetched:
         from botocore import exceptions
@@ -132,7 +129,7 @@ class S3Fetcher:
             answer = self._s3().get_object(**request)
             body = answer["Body"]
             try:
-                self._receive(answer, body, part, on_bytes, stop)
+                self._receive(answer, body, part, stop)
             finally:
                 body.close()
         except exceptions.ClientError as error:
@@ -172,7 +169,6 @@ class S3Fetcher:
         answer: Mapping[str, Any],
         body: Any,
         part: PartialFile,
-        on_bytes: OnBytes | None,
         stop: threading.Event,
     ) -> None:
         # boto3 hands the stored bytes out as they are: what was uploaded compressed is still so.
@@ -184,13 +180,11 @@ class S3Fetcher:
                 raise TransientError("S3 sent another range than was asked for", cause="wrong_range")
             part.restart("" if inflater.active else str(answer.get("ETag", "")))
         if not inflater.active:
-            part.check_size(part.size + int(answer.get("ContentLength", 0)))
+            part.expect(int(answer.get("ContentLength", 0)))
         while data := body.read(READ_BYTES):
             if stop.is_set():
                 raise TransientError("stopped", cause="cancelled")
             inflater.feed(data, part.write)
-            if on_bytes is not None:
-                on_bytes(len(data))
         inflater.finish(part.write)
 
     def _s3(self) -> Any:

@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 OnBytes = Callable[[int], None]
-"""Called with the bytes that just arrived; 0 and less when a transfer starts over."""
+"""Called with the bytes that just arrived, negative when a transfer starts over: the sum is what is there."""
 
 
 class TransientError(errors.DownloadError):
@@ -98,9 +98,11 @@ class PartialFile:
     resumed. Raises DownloadError (`busy`) where another process has the file in hand.
     """
 
-    def __init__(self, dest: Path, max_bytes: int) -> None:
+    def __init__(self, dest: Path, max_bytes: int, on_bytes: OnBytes | None = None) -> None:
         self.dest = dest
         self.max_bytes = max_bytes
+        self.expected_bytes: int | None = None
+        self._on_bytes = on_bytes
         self.path = partial_path(dest)
         self.note_path = self.path.with_suffix(".json")
         self.size = 0
@@ -137,12 +139,19 @@ class PartialFile:
                 cause="too_large",
             )
 
+    def expect(self, more_bytes: int) -> None:
+        """So many bytes are promised beyond what is there; raises DownloadError (`too_large`) beyond the limit."""
+        self.check_size(self.size + more_bytes)
+        self.expected_bytes = self.size + more_bytes
+
     def restart(self, validator: str = "") -> None:
         """Forget what is there; from now on the bytes belong to `validator` (a strong ETag, "" for none)."""
         if self._written:
             os.ftruncate(self._fd, 0)
             os.lseek(self._fd, 0, os.SEEK_SET)
             self._written = False
+        if self._on_bytes is not None and self.size:
+            self._on_bytes(-self.size)
         self.size, self.head, self.validator = 0, b"", validator
         self._hash = hashlib.sha256()
         self._unnote()
@@ -213,6 +222,8 @@ class PartialFile:
             self.head += data[: HEAD_BYTES - len(self.head)]
         self.size += len(data)
         self._hash.update(data)
+        if self._on_bytes is not None:
+            self._on_bytes(len(data))
 
 
 def _open_locked(path: Path) -> int:

@@ -92,7 +92,7 @@ class Files:
         options = {"downloader": self.downloader(max_file_size=max_file_size) if fetch else None, **options}
         ingester = FileIngester(
             state=self.state, feeder=Feeder(self.session), sequence=ReadSequence(self.state), job_id=job.id,
-            publish=self.events.append, **options,
+            **{"publish": self.events.append, **options},
         )  # fmt: skip
         async with ingester:
             await ingester.settle("photos", documents)

@@ -381,7 +381,7 @@ URLS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(url=URLS)
 def test_no_url_does_more_harm_than_its_own_failure(url: str) -> None:
     async def nowhere(self: Any, host: str, port: int = 0, family: int = 0) -> list[Any]:
@@ -403,7 +403,7 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(table=HOSTILE, record=HOSTILE, key=HOSTILE, name=st.none() | HOSTILE.map("{}.jpg".format))
 def test_whatever_the_names_say_a_file_is_written_inside_the_folder(
     table: str, record: str, key: str, name: str | None
@@ -560,10 +560,29 @@ async def test_soon_expiring_urls_go_first(bad: MisbehavingStore, make: Make) ->
     assert order == ["soon", "later", "unknown", "expired"]
 
 
-async def test_progress_is_told_in_bytes(bad: MisbehavingStore, make: Make) -> None:
+@pytest.mark.parametrize("path", ["good", "truncated", "wrong-range", "changed", "zipped"])
+async def test_progress_is_told_in_bytes_whatever_starts_over(
+    bad: MisbehavingStore, make: Make, path: str
+) -> None:
     told: list[int] = []
-    await make(on_progress=lambda file, size: told.append(size)).download(_file(f"{bad.url}/good/1"))
+    downloader = make(on_progress=lambda file, size: told.append(size))
+    assert (await downloader.download(_file(f"{bad.url}/{path}/1"))).success
     assert sum(told) == len(JPEG)
+    assert (downloader.arrivals.size_bytes, downloader.arrivals.under_way()) == (len(JPEG), [])
+
+
+async def test_a_file_under_way_says_how_far_it_is(bad: MisbehavingStore, make: Make) -> None:
+    downloader = make()
+    arrived = asyncio.Event()
+    downloader._on_progress = lambda file, size: arrived.set()
+    task = asyncio.create_task(downloader.download(_file(f"{bad.url}/drip/plan.jpg", name="plan.jpg")))
+    await arrived.wait()
+    (one,) = downloader.arrivals.under_way()
+    assert (one.filename, one.expected_bytes) == ("plan.jpg", 1000)
+    assert 0 < one.size_bytes < 1000
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert downloader.arrivals.under_way() == []
 
 
 async def test_closing_a_batch_early_stops_it(bad: MisbehavingStore, make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from file_world import PAST, Files, key, plain, record, signed
 
-from ingestion.events import FileFinished
+from ingestion.events import BytesArrived, Event, FileFinished
 from ingestion.file_downloader import FileDownloader
 from ingestion.files.extraction import Extractor
 from ingestion.files.ingester import FileIngester, unsettled
@@ -214,6 +215,35 @@ async def test_many_files_pass_through_a_small_queue(files: Files) -> None:
     documents = [record(n, **{"1": plain(f"{n}.dwg"), "2": plain(f"{n}.jpg")}) for n in range(1, 151)]
     counts = await files.job(*documents, workers=2)
     assert (counts.found, counts.downloaded, counts.skipped) == (300, 150, 150)
+
+
+async def test_bytes_are_told_and_stored_while_a_file_arrives(files: Files) -> None:
+    """A store that gives half of the file, then waits until that was told."""
+    half, told = b"\xff\xd8\xff" + bytes(5000), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 X\r\nContent-Length: {2 * len(half)}\r\n\r\n".encode() + half)
+        await told.wait()
+        writer.write(half)
+
+    def publish(event: Event) -> None:
+        files.events.append(event)
+        if isinstance(event, BytesArrived):
+            told.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/plan.jpg"
+    await files.job(
+        record(1, url), downloader=files.downloader(allow_private=True), publish=publish, tell_every_s=0.001
+    )
+    server.close()
+    arrived = [e for e in files.events if isinstance(e, BytesArrived)]
+    assert 0 < sum(e.size_bytes for e in arrived) <= 2 * len(half)
+    first = arrived[0]
+    assert (first.under_way, first.filename, first.expected_bytes) == (1, "plan.jpg", 2 * len(half))
+    stored = await files.state.events_since(files.job_id, 0)
+    assert [e for e in stored if isinstance(e, BytesArrived)] == arrived
 
 
 async def test_an_index_that_is_gone_stops_the_job_and_loses_no_file(

@@ -13,6 +13,7 @@ from ingestion import progress
 from ingestion.events import (
     Backoff,
     BatchCommitted,
+    BytesArrived,
     Counts,
     Event,
     FileCounts,
@@ -287,6 +288,21 @@ def test_the_load_is_the_last_measurement_and_nothing_while_nothing_runs() -> No
     assert progress.reduce(view, JobPaused(job_id=JOB), 1.0).load is None
     assert progress.reduce(view, JobFinished(job_id=JOB, status="completed"), 1.0).load is None
     assert from_dict(to_dict(measured)) == measured
+
+
+def test_files_on_their_way_are_shown_with_their_speed_until_none_is() -> None:
+    first = BytesArrived(
+        job_id=JOB, size_bytes=4000, seconds=2.0, under_way=3, filename="plan.pdf", received_bytes=9
+    )
+    second = replace(first, size_bytes=8000, under_way=2, received_bytes=90, expected_bytes=100)
+    view = reduce_all(RunView(), [started(), first, second], 0.0)
+    assert view.arriving == progress.ArrivalView(
+        under_way=2, bytes_per_s=3000.0, filename="plan.pdf", received_bytes=90, expected_bytes=100
+    )
+    assert progress.reduce(view, replace(first, under_way=0), 1.0).arriving is None
+    assert progress.reduce(view, JobPaused(job_id=JOB), 1.0).arriving is None
+    assert progress.reduce(view, JobFinished(job_id=JOB, status="completed"), 1.0).arriving is None
+    assert from_dict(to_dict(second)) == second
 
 
 def test_a_job_that_ends_leaves_no_table_running() -> None:
