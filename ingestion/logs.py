@@ -116,6 +116,9 @@ def line_of(event: Event) -> tuple[int, str, Mapping[str, Any]]:
                 "bytes": event.size_bytes,
             }
             return level, f"file {event.status}", members
+        case events.BytesArrived():
+            members = {"bytes": event.size_bytes, "seconds": event.seconds, "files": event.under_way}
+            return logging.DEBUG, "bytes of files arrived", members
         case events.TableFinished():
             level = logging.INFO if event.status in ("completed", "skipped") else logging.WARNING
             text = f"table {event.status}" + (f": {event.message}" if event.message else "")
