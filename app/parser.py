@@ -333,6 +333,11 @@ def _search(add: Add) -> None:
         ("a record", "show rfis:562949953421399"), ("a table as the index explains it", "show schema:rfis"),
     )  # fmt: skip
     show.add_argument("doc_id", metavar="DOC_ID")
+    show.add_argument(
+        "--links",
+        action="store_true",
+        help="with --json: the document, its relations both ways and its files",
+    )
 
 
 def _vespa(add: Add) -> None:

@@ -13,7 +13,7 @@ from ingestion.service import IngestService
 
 
 async def run(inv: Invocation) -> ExitCode:
-    """Print the document; with --json exactly its fields."""
+    """Print the document; with --json exactly its fields, with --links besides what it leads to."""
     doc_id, out = inv.args.doc_id, inv.out
     async with IngestService(inv.settings) as service:
         found = await service.show(doc_id)
@@ -22,12 +22,15 @@ async def run(inv: Invocation) -> ExitCode:
                 f"the index has no document {doc_id!r}",
                 hint="Ids look like rfis:123 (`search` prints them), or schema:rfis for a table.",
             )
-        if out.as_json:
+        if out.as_json and not inv.args.links:
             out.json(found)
             return ExitCode.DONE
         is_table = doc_id.startswith("schema:")
         related = [] if is_table else await service.related(doc_id)
         files = [] if is_table else await service.files_of(doc_id)
+    if out.as_json:
+        out.json({"document": found, "related": related, "files": files})
+        return ExitCode.DONE
     if is_table:
         _show_table(inv, found)
         return ExitCode.DONE

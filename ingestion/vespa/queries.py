@@ -19,6 +19,8 @@ LARGEST_OFFSET = 1_000
 """Vespa refuses a larger one (`maxOffset` of its default query profile)."""
 SCHEMA_PREFIX = "schema:"
 """What the id of a table's own document begins with, where ids of records begin with their table."""
+MOST_LISTED = 100
+"""Records of a file that are listed; more belong to a file that is in use everywhere, such as a logo."""
 MOST_GROUPS = 5_000
 """Vespa refuses more than 10,000 groups over a whole request unless a query profile raises that."""
 
@@ -149,6 +151,18 @@ async def files_of(session: VespaSession, doc_id: str, *, limit: int = 100) -> l
     return [dict(child["fields"]) for child in root.get("children", []) if "fields" in child]
 
 
+async def records_of_file(session: VespaSession, fields: Mapping[str, Any]) -> list[Related]:
+    """The records that hold the file of `fields`, as records that refer to it."""
+    names = [str(name) for name in fields.get("record_doc_ids", [])][:MOST_LISTED]
+    present = await _titles(session, names)
+    column = str(fields.get("source_column", ""))
+    found = []
+    for name in names:
+        table, _, key = name.partition(":")
+        found.append(Related("in", column, name, table, key, name in present, present.get(name, "")))
+    return found
+
+
 async def count(session: VespaSession, doc_type: str, where: str = "true") -> int:
     """How many documents of the namespace match."""
     root = await session.query(
@@ -209,6 +223,8 @@ def snippet(content: str, text: str) -> str:
     words = [re.escape(word) for word in re.findall(r"\w+", text)]
     match = re.search(rf"\b(?:{'|'.join(words)})", flat, re.IGNORECASE) if words else None
     start = max(0, match.start() - SNIPPET_CHARACTERS // 3) if match else 0
+    if start:
+        start = flat.find(" ", start) + 1  # at a word; the match comes later, so there is a blank before it
     part = flat[start : start + SNIPPET_CHARACTERS]
     return ("…" if start else "") + part + ("…" if start + SNIPPET_CHARACTERS < len(flat) else "")
 

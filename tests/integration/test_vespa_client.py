@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -98,6 +99,61 @@ async def test_relations_are_followed_both_ways(session: client.VespaSession) ->
     assert [(r.direction, r.relation, r.doc_id, r.title) for r in incoming] == [
         ("in", "project", "rfis:1", "Why?")
     ]
+
+
+async def test_a_record_leads_to_its_files_and_a_file_to_its_records(session: client.VespaSession) -> None:
+    file = {
+        "doc_id": "f1", "filename": "plan.pdf", "source_column": "attachments", "extracted_text": "x" * 5000,
+        "record_doc_ids": ["rfis:1", "rfis:gone"],
+    }  # fmt: skip
+    await Feeder(session).feed(
+        [record("rfis", "1", metadata={"title": "Why?"}), Operation("put", client.FILE, "f1", 1, file)]
+    )
+    (found,) = await queries.files_of(session, "rfis:1")
+    assert (found["doc_id"], found["filename"]) == ("f1", "plan.pdf")
+    assert "extracted_text" not in found
+    stored = await session.document(client.FILE, "f1")
+    assert stored is not None
+    assert [
+        (r.direction, r.relation, r.doc_id, r.source_table, r.source_id, r.exists, r.title)
+        for r in await queries.records_of_file(session, stored)
+    ] == [
+        ("in", "attachments", "rfis:1", "rfis", "1", True, "Why?"),
+        ("in", "attachments", "rfis:gone", "rfis", "gone", False, ""),
+    ]
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+async def test_a_visit_meets_every_record_once_in_any_number_of_slices(
+    slices: int, session: client.VespaSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visiting, "PAGE", 7)
+    await Feeder(session).feed([record("rfis", str(i)) for i in range(100)])
+    pages = [page async for page in visiting.records_of_table(session, "rfis", slices=slices)]
+    assert sorted(int(r.key) for page in pages for r in page) == list(range(100))
+    with pytest.raises(errors.IndexError, match="no_such_type"):
+        async for _ in visiting.visit(session, "no_such_type", slices=slices):
+            pass
+    visit = visiting.visit(session, client.RECORD, slices=slices)
+    assert len(await anext(visit)) == 7
+    await visit.aclose()  # whoever stops early waits for nobody
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("visit ")] == []
+
+
+async def test_documents_of_a_selection_are_removed_and_no_others(
+    session: client.VespaSession, vespa_url: str
+) -> None:
+    await Feeder(session).feed([record("rfis", str(i)) for i in range(600)] + [record("photos", "1")])
+    async with client.VespaSession(client.build(vespa_url), namespace=session.namespace + "b") as other:
+        await Feeder(other).feed([record("rfis", "1")])
+        selection = f"{client.RECORD}.source_table == 'rfis'"
+        assert await visiting.remove_selected(session, client.RECORD, selection) == 600
+        assert await queries.counts_by_table(session) == {"photos": 1}
+        assert await queries.counts_by_table(other) == {"rfis": 1}
+    with pytest.raises(errors.SettingsError, match="needs a selection"):
+        await visiting.remove_selected(session, client.RECORD, " ")
+    with pytest.raises(errors.IndexError):
+        await visiting.remove_selected(session, client.RECORD, "nonsense")
 
 
 async def test_records_that_refer_to_a_name_in_another_case_are_not_related(
