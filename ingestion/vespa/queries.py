@@ -223,8 +223,8 @@ def snippet(content: str, text: str) -> str:
     words = [re.escape(word) for word in re.findall(r"\w+", text)]
     match = re.search(rf"\b(?:{'|'.join(words)})", flat, re.IGNORECASE) if words else None
     start = max(0, match.start() - SNIPPET_CHARACTERS // 3) if match else 0
-    if start:
-        start = flat.find(" ", start) + 1  # at a word; the match comes later, so there is a blank before it
+    if start and match:
+        start = flat.find(" ", start, match.start()) + 1 or start  # at a word, where there is a blank
     part = flat[start : start + SNIPPET_CHARACTERS]
     return ("…" if start else "") + part + ("…" if start + SNIPPET_CHARACTERS < len(flat) else "")
 
