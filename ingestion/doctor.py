@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,6 +15,7 @@ from ingestion.connections import Connections
 from ingestion.postgres import connection_url
 from ingestion.reports import Check
 from ingestion.settings import Settings
+from ingestion.vespa.schemas import LOCAL_VERSION, required_vespa_version
 
 OLDEST_POSTGRES, NEWEST_POSTGRES = 13, 18
 LEAST_FREE_BYTES = 2**30
@@ -138,6 +140,7 @@ async def _vespa(connections: Connections) -> list[Check]:
             _DEPLOY if info.missing else "",
         )
     )
+    checks += _vespa_version(info.vespa_version)
     deployed, needed = info.package_version, info.needed_version
     checks.append(
         Check(
@@ -150,6 +153,20 @@ async def _vespa(connections: Connections) -> list[Check]:
         )
     )
     return checks
+
+
+def _vespa_version(version: str) -> list[Check]:
+    """Whether it is new enough for the package; nothing where it does not say, as behind some proxies."""
+    if LOCAL_VERSION in version:
+        return [Check("vespa: version", "ok", "the local endpoint, for trying out")]
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    if numbers is None:
+        return []
+    least = tuple(map(int, required_vespa_version.split(".")))
+    if tuple(map(int, numbers.groups())) >= least:
+        return [Check("vespa: version", "ok", version)]
+    said = f"{version} is older than {required_vespa_version}, which the application package needs"
+    return [Check("vespa: version", "problem", said, "Upgrade Vespa.")]
 
 
 def _aws(settings: Settings) -> list[Check]:

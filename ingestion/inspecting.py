@@ -68,6 +68,7 @@ async def vespa_info(connections: Connections) -> VespaInfo:
         files=counts.get(FILE, 0),
         package_version=await index.package_version() if up else 0,
         needed_version=PACKAGE_VERSION,
+        vespa_version=await index.version() if up else "",
     )
 
 

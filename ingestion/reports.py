@@ -102,6 +102,8 @@ class VespaInfo:
     package_version: int = 0
     """Of the deployed application package, as far as this version of the product knows; 0 for none of ours."""
     needed_version: int = 0
+    vespa_version: str = ""
+    """Vespa's own, empty where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,6 +292,13 @@ class VespaSession:
         answer = await self.request("GET", "/state/v1/health")
         return answer.status == 200 and answer.body.get("status", {}).get("code", "up") == "up"
 
+    async def version(self) -> str:
+        """Vespa's own version, "" where it does not say; raises errors.VespaUnavailable when nothing answers."""
+        answer = await self.request("GET", "/ApplicationStatus")
+        application = answer.body.get("application")
+        vespa = application.get("vespa") if isinstance(application, dict) else None
+        return str(vespa.get("version", "")) if isinstance(vespa, dict) else ""
+
     async def missing_fields(self, needed: Mapping[str, list[str]]) -> list[str]:
         """What the deployed application lacks of `needed` (document type → fields), as `type.field` names.
 

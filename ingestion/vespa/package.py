@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion import errors
 from ingestion.vespa import schemas
-from ingestion.vespa.schemas import APPLICATION, CLUSTER, PACKAGE_VERSION, SCHEMAS, Field, Schema, Summary
+from ingestion.vespa.schemas import (
+    APPLICATION,
+    CLUSTER,
+    PACKAGE_VERSION,
+    SCHEMAS,
+    Field,
+    Schema,
+    Summary,
+    required_vespa_version,
+)
 from ingestion.vespa.versions import CHANGES, Change
 
 if TYPE_CHECKING:
@@ -35,9 +44,6 @@ __all__ = [
 ]
 
 OVERRIDE_TIME = timedelta(days=28)
-
-required_vespa_version = "8.300.0"
-"""Oldest Vespa that the package asks for: conditional puts with `create`, match-features, `in`."""
 
 # Fixed, so that equal packages are equal bytes (the earliest time a zip can hold).
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)

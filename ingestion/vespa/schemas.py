@@ -21,6 +21,11 @@ CLUSTER = "procore_content"
 PACKAGE_VERSION = 2
 """Rises with every change of the package; `versions` says what each one changed."""
 
+required_vespa_version = "8.300.0"
+"""Oldest Vespa that the package asks for: conditional puts with `create`, match-features, `in`."""
+LOCAL_VERSION = "procore-ingest"
+"""What the local endpoint's version holds, and no Vespa's."""
+
 Kind = Literal["scalar", "array", "map"]
 
 _COLLECTION = re.compile(r"(array|map)<(.+)>\Z")

@@ -78,7 +78,9 @@ class DataPlane:
     async def answer(self, request: web.Request) -> web.Response:
         self.asked += 1
         left = self.left["visit" if request.path.startswith("/document/") else "status"]
-        body = {"pathId": request.path, "documents": []} if request.path.startswith("/document/") else {}
+        body: dict[str, Any] = {"application": {"vespa": {"version": "8.299.11"}}}
+        if request.path.startswith("/document/"):
+            body = {"pathId": request.path, "documents": []}
         return web.json_response(body, status=left.pop(0) if len(left) > 1 else left[0])
 
 
@@ -191,6 +193,11 @@ async def test_doctor_compares_the_deployed_package_with_the_needed_one(
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
     assert "procore_record" in checks["vespa: schema"]["message"]
     assert "vespa deploy" in checks["vespa: schema"]["hint"]
+    assert (checks["vespa: version"]["state"], checks["vespa: version"]["hint"]) == (
+        "problem",
+        "Upgrade Vespa.",
+    )
+    assert "8.299.11 is older than" in checks["vespa: version"]["message"]
     said = checks["vespa: package"]
     if deployed == package.PACKAGE_VERSION:
         assert (said["state"], said["message"]) == ("ok", f"version {deployed}")

@@ -18,6 +18,7 @@ from ingestion.sandbox.vespa_endpoint.problems import Refused
 from ingestion.sandbox.vespa_endpoint.responses import Request, Response, json_response
 from ingestion.sandbox.vespa_endpoint.search_api import SearchApi
 from ingestion.version import __version__
+from ingestion.vespa.schemas import LOCAL_VERSION
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -82,7 +83,7 @@ class HttpApp:
 def _application_status() -> dict[str, Any]:
     return {
         "application": {
-            "vespa": {"version": f"0.0.0-procore-ingest-{__version__}"},
+            "vespa": {"version": f"0.0.0-{LOCAL_VERSION}-{__version__}"},
             "meta": {"name": "procore", "generation": 1},
         },
         "handlers": _handlers(),
