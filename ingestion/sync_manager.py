@@ -25,11 +25,12 @@ from ingestion.sync.job_run import JobResult, JobRun, TableResult
 from ingestion.sync.partitions import BLOCKS_PER_PARTITION
 from ingestion.sync.sync_io import FileSink, ReadSequence, SyncIO
 from ingestion.sync.table_sync import Transform
+from ingestion.sync.workers import Workers
 from ingestion.transform.documents import Detector
 from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 from ingestion.vespa import queries
 from ingestion.vespa.client import VespaSession
-from ingestion.vespa.feeding import Feeder
+from ingestion.vespa.feeding import Feeder, FeedStats
 
 if TYPE_CHECKING:
     from vespa.application import Vespa
@@ -114,6 +115,7 @@ class SyncManager:
         delete_share: float = 0.2,
         delete_floor: int = 10,
         blocks_per_partition: int = BLOCKS_PER_PARTITION,
+        processes: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.db, self.schema_map = db, schema_map
@@ -125,7 +127,7 @@ class SyncManager:
         self._masks, self._zone, self._detector = masks, source_timezone, detector
         self._file_sink, self._publish, self._on_start = file_sink, publish, on_start
         self._delete_share, self._delete_floor, self._clock = delete_share, delete_floor, clock
-        self._blocks_per_partition = blocks_per_partition
+        self._blocks_per_partition, self._processes = blocks_per_partition, processes
         self._notes = notes
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -264,19 +266,29 @@ class SyncManager:
             transform = Transform(self.schema_map, self._masks, self._zone, self._detector)
 
             def measured() -> Mapping[str, Any]:
-                return metrics.of(io.feeder.stats, io.rows_settled, self._clock() - began)
+                return metrics.of(_stats(io), io.rows_settled, self._clock() - began)
 
+            io.workers = self._workers(session, transform, io.feeder)
             run = JobRun(io, transform, full=job.kind == "full", workers=config.workers, metrics=measured)
             try:
                 async with load.told(io):
                     with _rarely_collected():
                         result = await run.run(tables)
             except asyncio.CancelledError:
+                await io.workers.close()
                 await self._finish(io, run.interrupted(tables), began)
                 raise
+            finally:
+                await io.workers.close()
             if result.fault is None and result.status != "cancelled":
                 result = job_run.of_tables(await index_counts.checked(io, session, result.tables))
             return await self._finish(io, result, began)
+
+    def _workers(self, session: VespaSession, transform: Transform, feeder: Feeder) -> Workers:
+        return Workers(
+            session, transform, count=self._processes, max_in_flight=self._max_in_flight,
+            deadline_s=self._feed_deadline_s, on_backoff=feeder.on_backoff, log=self._log,
+        )  # fmt: skip
 
     async def _io(self, state: StateStore, session: VespaSession, job: Job, config: SyncConfig) -> SyncIO:
         info = await self.db.server_info()
@@ -343,7 +355,7 @@ class SyncManager:
         files = sum((row.files for row in rows), FileCounts())
         now = self._clock()
         await job_run.finish(
-            io, result, files, now - began, metrics.of(io.feeder.stats, io.rows_settled, now - began)
+            io, result, files, now - began, metrics.of(_stats(io), io.rows_settled, now - began)
         )
         counts: Counts = result.counts
         if result.status in ("completed", "partial") and now > began and counts.read >= 1000:
@@ -393,6 +405,10 @@ class SyncManager:
             return
         async with await StateStore.open(self._store.db_path) as state:
             yield state
+
+
+def _stats(io: SyncIO) -> FeedStats:
+    return metrics.together([io.feeder.stats, *(io.workers.stats if io.workers else ())])
 
 
 @contextmanager

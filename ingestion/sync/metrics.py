@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingestion.vespa.feeding import FeedStats
+
+
+def together(stats: Sequence[FeedStats]) -> FeedStats:
+    """What several feeders did as one; of their latencies the longest."""
+    members: dict[str, Any] = {}
+    for name in FeedStats.__slots__:
+        values = [getattr(one, name) for one in stats]
+        members[name] = max(values) if name.startswith("latency") else sum(values)
+    return FeedStats(**members)
 
 
 def of(stats: FeedStats, rows: int, seconds: float) -> Mapping[str, Any]:

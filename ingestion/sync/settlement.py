@@ -7,11 +7,10 @@ failure and never its batch's; nothing counts as indexed before Vespa has acknow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from ingestion import errors
 from ingestion.events import BatchCommitted, Counts, Event, RecordFailed
 from ingestion.schema_discovery import Table
 from ingestion.state.in_flight import LeftInFlight
@@ -23,9 +22,11 @@ from ingestion.state.types import (
     LedgerEntry,
     PartitionProgress,
 )
+from ingestion.sync import building
 from ingestion.sync.partitions import at_or_after
 from ingestion.sync.source_reader import ReadBatch, Row, SourceReader
 from ingestion.sync.sync_io import SyncIO
+from ingestion.sync.workers import Held, Workers
 from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa.client import RECORD
 from ingestion.vespa.feeding import Operation, Outcome, Verdict
@@ -101,6 +102,8 @@ class Prepared:
     documents: list[Document] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    held: Held | None = None
+    """Where the documents lie if it is another process; those here then only stand for them."""
 
 
 @dataclass(slots=True)
@@ -128,6 +131,9 @@ class Result:
 async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
     """Documents of a batch of the main read, rows that the end of the read settles left out."""
     prepared = Prepared(batch, await run.io.sequence.next())
+    workers = run.io.workers
+    if workers is not None and not run.hashed and await _prepare_elsewhere(run, workers, prepared):
+        return prepared
     for number, row in enumerate(batch.rows, 1):
         if number % _ROWS_BETWEEN_BREATHS == 0:
             await asyncio.sleep(0)
@@ -145,16 +151,25 @@ async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
 
 def build(run: TableRun, row: Row, ordinal: int = 0) -> Document | Failure:
     """The row's document, or why there is none."""
-    if row.unreadable and set(row.unreadable) & set(run.table.key_columns):
-        return _failure(run, "", row, "read", "unreadable_row", "PostgreSQL cannot give the row's key")
-    try:
-        return run.builder.build(row.values, ordinal=ordinal)
-    except errors.TransformError as error:
-        try:
-            key = run.builder.key_of(row.values) or ""
-        except errors.TransformError:
-            key = ""
-        return _failure(run, key, row, "transform", "transform_error", str(error))
+    return building.build(run.builder, row.values, row.locator, row.unreadable, ordinal)
+
+
+async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared) -> bool:
+    """Fill in what a worker process makes of the batch; False where none does."""
+    rows = prepared.batch.rows
+    made = await workers.prepare(run.builder, rows)
+    if made is None:
+        return False
+    prepared.held, documents, failures = made
+    for position, failure in failures:
+        null_key = not run.key_unique and run.has_null_key(rows[position])
+        if not null_key and failure.key not in run.aside:
+            prepared.failures.append(failure)
+    for position, document in documents:
+        if document.key not in run.aside:
+            prepared.documents.append(document)
+            prepared.rows.append(rows[position])
+    return True
 
 
 async def settle(run: TableRun, prepared: Prepared) -> None:
@@ -183,7 +198,7 @@ async def settle(run: TableRun, prepared: Prepared) -> None:
         else:
             fresh.append(document)
     unreadable = {id(d): r.unreadable for d, r in zip(prepared.documents, prepared.rows, strict=True)}
-    await feed(run, fresh, prepared.read_seq, entries, result, unreadable)
+    await feed(run, fresh, prepared.read_seq, entries, result, unreadable, prepared.held)
     batch = prepared.batch
     last = documents[-1].key if documents else None
     await commit(run, result, batch, last_key=last)
@@ -196,14 +211,28 @@ async def feed(
     entries: Mapping[str, LedgerEntry],
     result: Result,
     unreadable: Mapping[int, tuple[str, ...]] | None = None,
+    held: Held | None = None,
 ) -> None:
-    """Put documents and note in `result` what became of each; at most one document of a key."""
+    """Put documents and note in `result` what became of each; at most one document of a key.
+
+    `held` says which process has them, if it is not this one.
+    """
     now_ms = int(run.io.clock() * 1000)
-    operations = [
-        Operation("put", RECORD, document.record.doc_id, read_seq, {**document.fields, "ingested_at": now_ms})
-        for document in documents
-    ]
-    outcomes = await send(run, result, [document.key for document in documents], operations)
+
+    async def put() -> list[Outcome]:
+        if held is not None:
+            return await held.feed(documents, read_seq, now_ms)
+        return await run.io.feeder.feed(
+            [
+                Operation(
+                    "put", RECORD, document.record.doc_id, read_seq,
+                    {**document.fields, "ingested_at": now_ms},
+                )
+                for document in documents
+            ]
+        )  # fmt: skip
+
+    outcomes = await _noted(run, result, [document.key for document in documents], put)
     for document, outcome in zip(documents, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
             result.fail(refusal(run, document.key, outcome))
@@ -236,10 +265,16 @@ async def send(
     A process killed between Vespa's acknowledgement and our commit leaves documents that no ledger knows, or
     takes away such that it does: whoever goes on must look at these keys, even if their rows are gone by then.
     """
-    if not operations:
+    return await _noted(run, result, keys, lambda: run.io.feeder.feed(operations))
+
+
+async def _noted(
+    run: TableRun, result: Result, keys: Sequence[str], feeding: Callable[[], Awaitable[list[Outcome]]]
+) -> list[Outcome]:
+    if not keys:
         return []
     result.flights.append(await run.io.state.begin_feed(run.name, keys))
-    outcomes = await run.io.feeder.feed(operations)
+    outcomes = await feeding()
     for key, outcome in zip(keys, outcomes, strict=True):
         if outcome.verdict is Verdict.ACCEPTED:
             run.doubts.discard(key)

@@ -15,6 +15,7 @@ from ingestion.state.store import StateStore
 from ingestion.state.types import BatchCommit, Job
 from ingestion.sync.job_control import JobControl
 from ingestion.sync.partitions import BLOCKS_PER_PARTITION
+from ingestion.sync.workers import Workers
 from ingestion.vespa.feeding import Feeder
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class SyncIO:
     control: JobControl
     log: logging.Logger
     files: FileSink | None = None
+    workers: Workers | None = None
+    """Other processes that make and feed documents; None: it is all done here."""
     batch_size: int = 1000
     blocks_per_partition: int = BLOCKS_PER_PARTITION
     version_num: int = 0

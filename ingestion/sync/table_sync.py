@@ -27,6 +27,7 @@ from ingestion.sync.source_reader import Purpose, ReadBatch, Rewritten, SourceRe
 from ingestion.sync.sync_io import SyncIO
 from ingestion.sync.table_plan import Start, TablePlan
 from ingestion.sync.table_reading import Item, items
+from ingestion.sync.workers import WorkerLost
 from ingestion.transform.documents import Detector, DocumentBuilder
 from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 
@@ -101,6 +102,10 @@ class TableSync:
                 if not db_errors.is_transient(error) or fruitless > _FRUITLESS_READS:
                     raise
                 await self._note(f"{error}; going on where it stood")
+            except WorkerLost as error:
+                await self._note(f"{error}; going on where it stood", "warning")
+                run.left = await self.io.state.left_in_flight(run.name)
+                run.doubts |= {*run.left.keys, *run.left.gone}
             except Rewritten:
                 continue  # noticed, said and planned anew like at a resume
             except UnreadablePage as error:

@@ -11,8 +11,8 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -109,6 +109,7 @@ class VespaSession:
         self.url = str(vespa.end_point).rstrip("/")
         self.feed_url = feed_url or self.url
         self.namespace = namespace
+        self._vespa = vespa
         self._headers = dict(vespa.base_headers)
         self._ssl = ssl_context(vespa)
         self._proxy = proxy_for(self.url)
@@ -117,6 +118,20 @@ class VespaSession:
         self._lean: Transport | None = None
         self._shared: list[Multiplexer] = []
         self._paths: dict[str, str] = {}
+
+    def recipe(self) -> dict[str, Any]:
+        """What `from_recipe` needs in another process; holds the token, so it is for memory and pipes only."""
+        names = ("cert", "key", "cert_content")
+        credentials = {name: getattr(self._vespa, name, None) for name in names}
+        return {"url": self.url, "feed_url": self.feed_url, "namespace": self.namespace,
+                "headers": self._headers, **credentials}  # fmt: skip
+
+    @classmethod
+    def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
+        """A session like the one whose recipe this is, without loading pyvespa."""
+        credentials = {name: recipe[name] for name in ("cert", "key", "cert_content")}
+        vespa = SimpleNamespace(end_point=recipe["url"], base_headers=recipe["headers"], **credentials)
+        return cls(cast("Vespa", vespa), namespace=recipe["namespace"], feed_url=recipe["feed_url"])
 
     @property
     def is_local(self) -> bool:

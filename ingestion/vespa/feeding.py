@@ -114,7 +114,7 @@ class Feeder:
         self._most = max(1, max_in_flight)
         self._limit = float(min(self._most, 24))
         self._deadline_s = deadline_s
-        self._on_backoff = on_backoff or (lambda reason, wait_s: None)
+        self.on_backoff = on_backoff or (lambda reason, wait_s: None)
         self._clock = clock
         self._active = 0
         self._latencies: deque[float] = deque(maxlen=1000)
@@ -395,7 +395,7 @@ class Feeder:
     def _speed_up(self) -> None:
         if self._backing_off:
             self._backing_off = False
-            self._on_backoff("Vespa takes operations again", 0.0)
+            self.on_backoff("Vespa takes operations again", 0.0)
         self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
 
     def _slow_down(self, attempt: int, answer: Answer | None, fault: BaseException | None) -> float:
@@ -414,7 +414,7 @@ class Feeder:
         now = self._clock()
         if now - self._told_at >= TELL_EVERY_S:
             self._told_at = now
-            self._on_backoff(reason, wait_s)
+            self.on_backoff(reason, wait_s)
         return wait_s
 
     def _given_up(self, answer: Answer | None, fault: BaseException | None) -> errors.VespaUnavailable:

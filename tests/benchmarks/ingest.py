@@ -34,6 +34,7 @@ from ingestion.vespa import client
 async def ingest(args: argparse.Namespace) -> dict[str, object]:
     """Checkpoints, failures, digests, file detection and progress are on; `--files` feeds files' documents too."""
     logger = logging.getLogger("benchmark")
+    logger.setLevel(logging.CRITICAL)
     schema = SchemaMap.from_json(Path(args.schema).read_text())
     config = ConnectionConfig.from_url(args.database_url)
     config.ssl = False
@@ -62,6 +63,7 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
     manager = SyncManager(
         db, vespa, schema, CheckpointStore(Path(args.state) / "state.db"), logger,
         session=session, detector=detector, publish=publish, file_sink=stage if args.files else None,
+        processes=args.processes,
     )  # fmt: skip
     started, cpu = time.perf_counter(), _cpu_s()
     sync = manager.run_incremental_sync if args.incremental else manager.run_full_sync
@@ -100,6 +102,7 @@ def main() -> None:
     options.add_argument("--files", action="store_true")
     options.add_argument("--profile", action="store_true", help="print the costliest functions")
     options.add_argument("--incremental", action="store_true", help="what has changed since the last run")
+    options.add_argument("--processes", type=int, help="worker processes, instead of as many as are worth it")
     options.add_argument("--tables", nargs="*")
     args = options.parse_args()
     profile = cProfile.Profile()

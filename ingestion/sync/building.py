@@ -1,0 +1,36 @@
+"""A row becomes a document or the failure that says why not, in whichever process that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ingestion import errors
+from ingestion.state.types import Failure
+from ingestion.transform.documents import Document, DocumentBuilder
+
+
+def build(
+    builder: DocumentBuilder,
+    values: Sequence[str | None],
+    locator: str = "",
+    unreadable: Collection[str] = (),
+    ordinal: int = 0,
+) -> Document | Failure:
+    """The row's document, or why there is none; `locator` says where the row stands."""
+    name = builder.table.name
+    if unreadable and set(unreadable) & set(builder.table.key_columns):
+        message = "PostgreSQL cannot give the row's key"
+        return Failure(
+            table=name, key="", stage="read", cause="unreadable_row", message=message, locator=locator
+        )
+    try:
+        return builder.build(values, ordinal=ordinal)
+    except errors.TransformError as error:
+        try:
+            key = builder.key_of(values) or ""
+        except errors.TransformError:
+            key = ""
+        return Failure(
+            table=name, key=key, stage="transform", cause="transform_error", message=str(error),
+            locator="" if key else locator,
+        )  # fmt: skip

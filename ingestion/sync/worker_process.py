@@ -1,0 +1,171 @@
+"""A worker process: rows in, documents made and fed here, and only what the accounting needs goes back.
+
+Its standard input is a socket to the process of the job, which alone reads the source, decides what is fed and
+writes the state. When that process ends, this one ends at once. Messages are length, then `marshal`; what is no
+plain data is a pickle inside: both ends are the same program on the same machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import marshal
+import os
+import pickle
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ingestion import errors
+from ingestion.state.types import Failure
+from ingestion.sync.building import build
+from ingestion.transform.documents import Document, DocumentBuilder
+from ingestion.vespa.client import RECORD, VespaSession
+from ingestion.vespa.feeding import Feeder, Operation, Verdict
+
+LENGTH = struct.Struct(">Q")
+_ROWS_BETWEEN_BREATHS = 64
+
+
+class Worker:
+    """Keeps the documents of the batches under way until they are fed or dropped."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._builders: dict[int, DocumentBuilder] = {}
+        self._batches: dict[int, list[Document]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._transform: Any = None
+        self._session: VespaSession | None = None
+        self._feeder: Feeder | None = None
+
+    async def run(self) -> None:
+        """Do what is asked until nobody asks any more."""
+        while True:
+            try:
+                (size,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+                number, kind, *args = marshal.loads(await self._reader.readexactly(size))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                os._exit(0)  # the job's process is gone: nothing that is done here would be accounted for
+            if kind == "cancel":
+                if (task := self._tasks.get(args[0])) is not None:
+                    task.cancel()
+                continue
+            if kind == "drop":
+                self._batches.pop(args[0], None)
+                continue
+            task = asyncio.create_task(self._answer(number, getattr(self, f"_{kind}"), args), name=kind)
+            self._tasks[number] = task
+            task.add_done_callback(partial(self._ended, number))
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(number, None)
+
+    async def _answer(self, number: int, work: Any, args: list[Any]) -> None:
+        try:
+            answer = (number, True, await work(*args))
+        except errors.IngestionError as error:
+            answer = (number, False, (type(error).__name__, str(error), error.hint))
+        except asyncio.CancelledError:
+            answer = (number, False, ("", "cancelled", ""))
+        except Exception as error:
+            answer = (
+                number,
+                False,
+                ("IngestionError", f"internal error: {type(error).__name__}: {error}", ""),
+            )
+        self._send(answer)
+
+    def _send(self, message: Any) -> None:
+        data = marshal.dumps(message, 2)
+        self._writer.write(LENGTH.pack(len(data)) + data)
+
+    # -- what is asked ------------------------------------------------------------------------------------
+
+    async def _open(self, transform: bytes, recipe: bytes, max_in_flight: int, deadline_s: float) -> None:
+        self._transform = pickle.loads(transform)
+        self._session = VespaSession.from_recipe(pickle.loads(recipe))
+        self._feeder = Feeder(
+            self._session,
+            max_in_flight=max_in_flight,
+            deadline_s=deadline_s,
+            on_backoff=lambda reason, wait_s: self._send((0, True, (reason, wait_s))),
+        )
+
+    async def _table(self, number: int, table: bytes) -> None:
+        self._builders[number] = self._transform.builder(pickle.loads(table))
+
+    async def _prepare(
+        self,
+        batch: int,
+        table: int,
+        rows: Sequence[tuple[str | None, ...]],
+        places: dict[int, tuple[str, tuple[str, ...]]],
+    ) -> Any:
+        """Make documents of rows; `places` are locator and unreadable columns of rows that have the latter.
+
+        Answers, beside each other: positions of rows that became documents, their keys, digests, buckets and
+        sizes; then positions and pickles of what only some have: warnings and files, and failures.
+        """
+        builder = self._builders[table]
+        documents: list[Document] = []
+        positions, keys, digests, buckets, sizes = [], [], [], [], []
+        more: dict[int, Any] = {}
+        failures: list[tuple[int, Failure]] = []
+        for position, values in enumerate(rows):
+            if position % _ROWS_BETWEEN_BREATHS == _ROWS_BETWEEN_BREATHS - 1:
+                await asyncio.sleep(0)
+            locator, unreadable = places.get(position, ("", ()))
+            made = build(builder, values, locator, unreadable)
+            if isinstance(made, Failure):
+                failures.append((position, made))
+                continue
+            if made.warnings or made.files:
+                more[len(documents)] = (made.warnings, made.files, made.record.project_id)
+            documents.append(made)
+            positions.append(position)
+            keys.append(made.key)
+            digests.append(made.digest)
+            buckets.append(made.bucket)
+            sizes.append(made.size_bytes)
+        self._batches[batch] = documents
+        return (
+            positions, keys, digests, buckets, sizes,
+            pickle.dumps(more) if more else b"", pickle.dumps(failures) if failures else b"",
+        )  # fmt: skip
+
+    async def _feed(self, batch: int, chosen: list[int] | None, read_seq: int, now_ms: int) -> Any:
+        """Feed documents of a batch, all if none are `chosen`; answers those that were not simply accepted."""
+        assert self._feeder is not None
+        documents = self._batches.pop(batch)
+        if chosen is not None:
+            documents = [documents[position] for position in chosen]
+        operations = []
+        for document in documents:
+            document.fields["ingested_at"] = now_ms
+            operations.append(Operation("put", RECORD, document.record.doc_id, read_seq, document.fields))
+        outcomes = await self._feeder.feed(operations)
+        stats = self._feeder.stats
+        return [
+            (position, outcome.verdict.value, outcome.status, outcome.message)
+            for position, outcome in enumerate(outcomes)
+            if outcome.verdict is not Verdict.ACCEPTED
+        ], tuple(getattr(stats, name) for name in stats.__slots__)
+
+
+async def _main() -> None:
+    ours = socket.socket(fileno=sys.stdin.fileno())
+    reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
+    await Worker(reader, writer).run()
+
+
+if __name__ == "__main__":
+    import gc
+
+    import uvloop
+
+    # A batch is thousands of objects, none of them in a cycle.
+    gc.set_threshold(50_000, 20, 20)
+    uvloop.run(_main())
