@@ -126,7 +126,10 @@ def _is_loose(ask: Ask, best: Fit) -> bool:
     """Whether a column without `id` names a table so loosely that it may as well be an attribute."""
     if best.dropped:
         return best.score < RELATIVE * 0.98 or (len(ask.stem) == 1 and is_measure(ask.parsed))
-    if best.is_exact and len(ask.stem) > 1:
+    if best.is_exact and (
+        len(ask.stem) > 1 or ask.source.words[: len(best.target.words)] == best.target.words
+    ):
+        # `order` in `order_details` is the order, not a place in one.
         return False
     return is_measure(ask.parsed)
 

@@ -132,9 +132,18 @@ class Vocabulary:
             parsed = parse_words(parts, entry.column_prefix)
             if any(part.isdigit() for part in parts):
                 parsed = self._with_number(column.name, parsed)
+            if parsed.key_word in words.WEAK_KEY_WORDS:
+                parsed = self._named_like_a_table(parsed)
             if not parsed.key_word and len(parsed.stem) == 1:
                 parsed = _split_key_word(parsed, ends)
             entry.parsed[column.name] = parsed
+
+    def _named_like_a_table(self, parsed: ParsedName) -> ParsedName:
+        """`pusher_api_key` is one of the `api_keys` where there is such a table, and no `pusher_api`."""
+        stem = (*parsed.stem, words.singular(parsed.key_word))
+        if any("".join(stem[i:]) in self._owners for i in range(len(stem) - 1)):
+            return ParsedName(stem, "", (*parsed.words, parsed.key_word))
+        return parsed
 
     def _with_number(self, name: str, parsed: ParsedName) -> ParsedName:
         """`region_2_id` is a second region, unless there is a table `region_2`."""

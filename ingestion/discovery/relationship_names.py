@@ -306,14 +306,17 @@ class NameMatcher:
                 yield from self._match(ask, target, 0.5, f"it begins with the name of {target.table.name}")
 
     def _by_same_key(self, ask: Ask) -> Iterator[NameMatch]:
-        """The column is called exactly like another table's key."""
-        if not ask.parsed.key_word:
+        """The column is called exactly like another table's key; without `id`, if that is known to be one."""
+        known_only = not ask.parsed.key_word
+        if known_only and len(ask.stem) < 2:
             return
         owners = [
             (e, k) for e, k in self._words.by_key_name.get(ask.column.name.lower(), ()) if e is not ask.source
         ]
         for target, key in owners:
             if not compatible(ask.column, key.column, ask.parsed.strong):
+                continue
+            if known_only and not (key.declared or key.proven):
                 continue
             home = self._words.home_strength(target, key) >= 2
             score = (0.98 if home else 0.9 if len(owners) == 1 else 0.5) * key.likely

@@ -65,8 +65,9 @@ def parse_words(parts: Sequence[str], prefix: str = "") -> ParsedName:
     key_word = ""
     while parts and parts[-1] in words.STRONG_KEY_WORDS:
         key_word = parts.pop()
-    # `api_key_id` is the id of an api key: only one weak word, and only at the very end.
-    if parts and not key_word and parts[-1] in words.WEAK_KEY_WORDS:
+    # `api_key_id` is the id of an api key: only one weak word, and only at the very end. So is `fk_api_key`.
+    marked = len(parts) > 2 and parts[0] in words.STRONG_KEY_WORDS
+    if parts and not key_word and not marked and parts[-1] in words.WEAK_KEY_WORDS:
         key_word = parts.pop()
     if parts and parts[0] in ("id", "fk", "uuid", "guid", "ids", "idx", "cod", "code", "ref"):
         if len(parts) > 1:

@@ -7,6 +7,7 @@ names have separators are left as they are.
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -34,8 +35,18 @@ _COMMON = words.word_set(
     track transaction transfer type unit update updated user value vehicle vendor venue version view visit volume
     warehouse week weight word work year zone"""
 )
+_QUALIFYING = words.word_set(
+    """active actual alternate approved assigned assignee author buyer by changed checked closed creator current
+    default deleted driver edited entered final invited issued last main managed new next old opened owned
+    parent posted previous primary received recipient recorded rep reported requested requester resolved
+    reviewed secondary seller sender sent shipped source submitted supervisor target verified via"""
+)
+"""Words that say in which role, or when; alone they are hardly ever a table."""
+
 _SUFFIXES = sorted(words.KEY_WORDS - {"pk", "sk", "fk", "rk", "cd", "idx", "ident"}, key=len, reverse=True)
 _LEAST_ATOM = 3
+_LEAST_REST = 4
+_LEAST_BEGUN = 3
 _LONGEST = 60
 _SEPARATED_SHARE = 0.6
 
@@ -78,7 +89,8 @@ class Splitter:
         for name in self._columns:
             for part in words.split_words(name):
                 counts[_without_key_word(part)] += 1
-        atoms = {a for a in (_COMMON | words.KEY_WORDS) if len(a) >= 2}
+        atoms = {a for a in (_COMMON | _QUALIFYING | words.KEY_WORDS) if len(a) >= 2}
+        atoms |= self._fronts(counts, atoms)
         for candidate in sorted(counts, key=lambda c: (len(c), c)):
             if _LEAST_ATOM <= len(candidate) <= _LONGEST and candidate.isalpha():
                 pieces = _cheapest(candidate, atoms)
@@ -87,6 +99,20 @@ class Splitter:
                     atoms.add(words.singular(candidate))
         return frozenset(atoms)
 
+    def _fronts(self, counts: Counter[str], atoms: set[str]) -> set[str]:
+        """Beginnings that several names share before words that are known or a table: `drug` of `drugconcept`."""
+        tables = {part for name in (*self._tables, *self._schemas) for part in words.split_words(name)}
+        known = atoms | {t for t in tables if len(t) >= _LEAST_REST} | {words.singular(t) for t in tables}
+        fronts: set[str] = set()
+        for candidate in counts:
+            if candidate in known or len(candidate) > _LONGEST or not candidate.isalpha():
+                continue
+            pieces = _cheapest(candidate, known)
+            if len(pieces) > 1 and not _is_atom(pieces[0], known) and len(pieces[0]) >= _LEAST_ATOM:
+                fronts.add(pieces[0])
+        ordered = sorted(counts)
+        return {front for front in fronts if _begun_with(front, ordered) >= _LEAST_BEGUN}
+
     def _pieces(self, part: str) -> tuple[str, ...]:
         known = self._known.get(part)
         if known is None:
@@ -94,6 +120,11 @@ class Splitter:
             known = (part,) if plain else _cheapest(part, self._lexicon)
             self._known[part] = known
         return known
+
+
+def _begun_with(front: str, ordered: Sequence[str]) -> int:
+    """How many of the names, in order, begin so."""
+    return bisect.bisect_left(ordered, front + "\uffff") - bisect.bisect_left(ordered, front)
 
 
 def _without_key_word(part: str) -> str:
