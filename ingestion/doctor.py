@@ -9,9 +9,11 @@ import re
 import shutil
 import tempfile
 import time
+from pathlib import Path
 
 from ingestion import errors, inspecting
 from ingestion.connections import Connections
+from ingestion.files import paths
 from ingestion.postgres import connection_url
 from ingestion.reports import Check
 from ingestion.settings import Settings
@@ -49,6 +51,13 @@ def _state(settings: Settings) -> list[Check]:
     free = shutil.disk_usage(existing).free
     state, hint = ("ok", "") if free >= LEAST_FREE_BYTES else ("warning", "Free space or use another disk.")
     checks.append(Check("state: disk", state, f"{free / 2**30:,.1f} GiB free", hint))
+    if settings.download_dir:
+        downloads = Path(settings.download_dir).expanduser()
+        try:
+            paths.require_room(downloads)
+            checks.append(Check("files: folder", "ok", str(downloads)))
+        except errors.OutputError as error:
+            checks.append(Check("files: folder", "problem", str(error), error.hint))
     exposed = connection_url.pgpass_is_exposed(os.environ)
     if exposed is not None:
         checks.append(

@@ -68,7 +68,7 @@ CAUSES: dict[str, Cause] = {
     # files
     "expired_url": Cause(
         "signed URL expired",
-        "Sync the source again for fresh URLs, or set the bucket so that files come from S3.",
+        "Sync the source again for fresh URLs, or set PROCORE_S3_BUCKET so that files come from S3.",
     ),
     "bad_signature": Cause("signature refused", "The store does not accept the URL's signature."),
     "http_403": Cause("access refused", "The store refuses access. Check the credentials or the URL's age."),
@@ -79,7 +79,9 @@ CAUSES: dict[str, Cause] = {
     "http_5xx": Cause("store failed", "The store had an error. Retry later."),
     "connection": Cause("connection broken", "The connection to the store broke. Retry."),
     "timeout": Cause("timed out", "The store did not answer in time. Retry, with fewer file workers."),
-    "too_large": Cause("file too large", "It is over the size limit; raise --max-file-size to fetch it."),
+    "too_large": Cause(
+        "file too large", "It is over the size limit; raise PROCORE_MAX_FILE_SIZE to fetch it."
+    ),
     "unsupported_format": Cause(
         "unsupported format",
         "It is indexed without content: text is taken from PDFs, facts from images.",
@@ -90,7 +92,7 @@ CAUSES: dict[str, Cause] = {
     ),
     "private_address": Cause(
         "private address refused",
-        "The URL leads into a private network. Allow it with --allow-private-addresses if that is meant.",
+        "The URL leads into a private network. Set PROCORE_ALLOW_PRIVATE_ADDRESSES if that is meant.",
     ),
     "bad_url": Cause("URL cannot be used", "Only http, https and S3 are fetched.", False),
     "redirects": Cause(
@@ -101,7 +103,7 @@ CAUSES: dict[str, Cause] = {
     ),
     "no_bucket": Cause(
         "no bucket",
-        "The record has only a key. Set the bucket of the files, or correct its name, then retry.",
+        "The record has only a key. Set or correct PROCORE_S3_BUCKET, then retry.",
     ),
     "s3_error": Cause("S3 failed", "The message has S3's own words. Check the AWS settings, then retry."),
     "no_credentials": Cause("no S3 credentials", "Give AWS credentials in the usual places, then retry."),

@@ -111,7 +111,7 @@ def refused(host: str) -> errors.DownloadError:
     """The error for a host that leads to a private address."""
     return errors.DownloadError(
         f"{host} leads to a private address",
-        hint="Allow private addresses in the settings if that is meant.",
+        hint="Set PROCORE_ALLOW_PRIVATE_ADDRESSES if that is meant.",
         cause="private_address",
     )
 

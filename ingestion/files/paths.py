@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
@@ -129,6 +130,26 @@ def require_space(folder: Path, size_bytes: int) -> None:
             hint="Free space, or choose another download folder.",
             cause="disk_full",
         )
+
+
+def require_room(folder: Path) -> None:
+    """Raise OutputError unless files can be written to the download folder, which is made, and have room there."""
+    try:
+        make_private(folder)
+        # Asked by doing: what root may do, and what a file system allows, no permission bit tells.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        require_space(folder, 0)
+    except OSError as error:
+        raise errors.OutputError(
+            f"the download folder {folder} cannot be written: {error.strerror or error}",
+            hint="Make it writable, or choose another with PROCORE_DOWNLOAD_DIR.",
+        ) from error
+    except errors.DownloadError as error:
+        raise errors.OutputError(
+            f"no room for files: {error}",
+            hint="Free space, or choose another folder with PROCORE_DOWNLOAD_DIR.",
+        ) from error
 
 
 def link_or_copy(source: Path, dest: Path) -> None:

@@ -97,7 +97,9 @@ class S3Fetcher:
         bucket = bucket or self._settings.bucket
         if not bucket:
             raise errors.DownloadError(
-                "the file has only a key, and no bucket is set", hint="Set the bucket.", cause="no_bucket"
+                "the file has only a key, and no bucket is set",
+                hint="Set PROCORE_S3_BUCKET.",
+                cause="no_bucket",
             )
         work = asyncio.get_running_loop().run_in_executor(
             self._pool, self._fetch, bucket, key, part, etag, stop
@@ -236,7 +238,7 @@ def _judged(error: Any, part: PartialFile) -> errors.DownloadError:
         part.restart()
         return TransientError("the file changed in the store meanwhile", cause="wrong_range")
     if code == "NoSuchBucket":
-        return errors.DownloadError(said, hint="Set the bucket that exists.", cause="no_bucket")
+        return errors.DownloadError(said, hint="Correct PROCORE_S3_BUCKET.", cause="no_bucket")
     if code in _MISSING or status == 404:
         return errors.DownloadError(said, cause="http_404")
     if code in ("ExpiredToken", "RequestExpired"):

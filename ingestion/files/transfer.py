@@ -135,7 +135,7 @@ class PartialFile:
         if size_bytes > self.max_bytes:
             raise errors.DownloadError(
                 f"larger than the limit of {self.max_bytes:,} bytes",
-                hint="Raise the limit for file sizes to fetch it.",
+                hint="Raise PROCORE_MAX_FILE_SIZE to fetch it.",
                 cause="too_large",
             )
 

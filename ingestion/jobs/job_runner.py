@@ -14,7 +14,8 @@ from ingestion.connections import Connections
 from ingestion.discovery import schema_documents
 from ingestion.events import Publish
 from ingestion.file_detector import FileDetector
-from ingestion.files.stage import FileStage
+from ingestion.files import paths
+from ingestion.files.stage import FileStage, download_dir
 from ingestion.jobs import job_reports
 from ingestion.reports import JobKind, JobReport, JobRequest
 from ingestion.schema_discovery import SchemaMap
@@ -88,12 +89,21 @@ async def _prepared(connections: Connections, request: JobRequest) -> SchemaMap:
     await require_writer(state)
     if request.resume is not None:
         await require_resumable(state, request.resume)
+    if await _fetches_files(state, request):
+        paths.require_room(download_dir(connections.settings, connections.state_path))
     await require_index(connections)
     schema = await discovering.discover(connections)
     if request.resume is None:
         require_tables(schema, request)
     await claim_namespace(connections)
     return schema
+
+
+async def _fetches_files(state: StateStore, request: JobRequest) -> bool:
+    if request.resume is None:
+        return request.plan.download_files
+    job = await state.find_job(request.resume)
+    return job is not None and bool(job.plan.get("config", {}).get("download_files"))
 
 
 def require_tables(schema: SchemaMap, request: JobRequest) -> None:

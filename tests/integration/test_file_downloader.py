@@ -648,7 +648,7 @@ async def test_a_missing_file_does_not_fall_back(bad: MisbehavingStore, store: A
 
 async def test_a_key_without_a_bucket_says_so(make: Make) -> None:
     result = await make().download(_file(key=KEYS[0]))
-    assert (result.cause, result.hint) == ("no_bucket", "Set the bucket.")
+    assert (result.cause, result.hint) == ("no_bucket", "Set PROCORE_S3_BUCKET.")
 
 
 async def test_without_credentials_the_urls_own_failure_is_told(bad: MisbehavingStore, make: Make) -> None:

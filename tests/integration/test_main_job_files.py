@@ -1,4 +1,4 @@
-"""Files of a job as an operator has them: from S3 by the usual settings, failed ones retried, a killed one resumed."""
+"""Files of whole jobs: from S3 by the usual settings, failed ones retried, a killed one resumed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from command_world import CommandLine
 from s3_world import REGION, S3World, served
 
+from ingestion.files import paths
 from ingestion.sandbox.file_contents import content_of
 
 _PICTURE = content_of("1/2/photos/3/a.jpg")
@@ -98,6 +99,21 @@ def test_failed_files_are_retried_by_cluster_alone_or_all(s3: S3World, start: St
     assert "5ecret" not in printed
 
 
+def test_without_room_or_rights_a_job_that_fetches_does_not_begin(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    run = start("url", ["http://127.0.0.1:9/a.jpg"], PROCORE_DOWNLOAD_DIR=str(tmp_path / "file" / "below"))
+    run("ingest", "--full", "--download-files").refused(7, "cannot be written", "PROCORE_DOWNLOAD_DIR")
+    problem = next(c for c in run("doctor", "--json").json["checks"] if c["name"] == "files: folder")
+    assert problem["state"] == "problem"
+    run.environment["PROCORE_DOWNLOAD_DIR"] = str(tmp_path / "elsewhere")
+    monkeypatch.setattr(paths, "DISK_RESERVE_BYTES", 2**60)
+    run("ingest", "--full", "--download-files").refused(7, "bytes are free", "Free space")
+    assert run("jobs", "list", "--json").json["items"] == []
+    assert run("ingest", "--full", "--json").code == 0
+
+
 class Stalling(BaseHTTPRequestHandler):
     """Gives half of the file to whoever asks for all of it, and the rest to whoever asks for that."""
 
@@ -105,7 +121,7 @@ class Stalling(BaseHTTPRequestHandler):
     asked: list[int]
     over: threading.Event
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         start = int(re.sub(r"\D", "", self.headers.get("Range", "0")) or 0)
         self.asked.append(start)
         self.send_response(206 if start else 200)
