@@ -33,6 +33,7 @@ class Need(Enum):
     RELATION = "Choose a relation on the Relations tab first."
     SAMPLES = "This table has no sample rows to step through."
     HISTORY = "There is nothing to go back to."
+    DRIFT = "Nothing has changed since the discovery before this one, or this is the first."
     INCLUDED = "No table is included: press a to take all, or space on a table."
     JOB = "No job is open here. Start one on the Plan screen (3) or open one on Jobs (6)."
     ACTIVE_JOB = "This job is not running."
@@ -125,7 +126,8 @@ ACTIONS: tuple[Action, ...] = (
     _A("connect.test_vespa", ("v",), "Test Vespa", "Test Vespa alone.", 0, (_N.SOURCE,)),
     # -- schema
     _A("schema.filter", ("slash",), "Filter", "Narrow the list; letters may be left out (cmtitm).", 2),
-    _A("schema.open", ("enter",), "Open", "Follow the relation or open the table under the cursor.", 3),
+    _A("schema.open", ("enter",), "Open", "Follow the relation, or open the table, column or value "
+       "under the cursor.", 3),
     _A("schema.back", ("backspace",), "Back", "Return to the table you came from.", 4, (_N.HISTORY,)),
     _A("schema.next_tab", ("right_square_bracket",), "Next tab", "Columns, relations, samples, files.", 5),
     _A("schema.previous_tab", ("left_square_bracket",), "Previous tab", "The tab to the left."),
@@ -136,10 +138,13 @@ ACTIONS: tuple[Action, ...] = (
     _A("schema.preview", ("v",), "Preview", "A row beside the exact document it becomes.", 8, (_N.TABLE,)),
     _A("schema.toggle", ("space",), "In plan", "Take this table into the plan, or leave it out.", 9,
        (_N.TABLE,)),
-    _A("schema.discover", ("r",), "Discover", "Read the schema from the database again.", 10),
-    _A("schema.export", ("e",), "Export", "Save the schema as JSON, Markdown or a Mermaid diagram.", 11,
+    _A("schema.statistics", ("s",), "Statistics", "Share of NULL, distinct values, extremes of the columns.", 10,
+       (_N.TABLE,)),
+    _A("schema.drift", ("d",), "Changes", "What changed since the discovery before this one.", 11, (_N.DRIFT,)),
+    _A("schema.discover", ("r",), "Discover", "Read the schema from the database again.", 12),
+    _A("schema.export", ("e",), "Export", "Save the schema as JSON, Markdown or a Mermaid diagram.", 13,
        (_N.SCHEMA,)),
-    _A("schema.copy", ("y",), "Copy", "Copy the table's name.", 12, (_N.TABLE,)),
+    _A("schema.copy", ("y",), "Copy", "Copy the table's name.", 14, (_N.TABLE,)),
     # -- plan
     _A("plan.toggle", ("space",), "Toggle", "Include or exclude the table, or all marked ones.", 2,
        (_N.SCHEMA,)),
@@ -158,7 +163,9 @@ ACTIONS: tuple[Action, ...] = (
     _A("plan.save", ("w",), "Save", "Write the plan to a file that `ingest --plan` runs verbatim.", 11,
        (_N.SCHEMA,)),
     _A("plan.load", ("l",), "Load", "Read a plan file.", 12, (_N.SCHEMA,)),
-    _A("plan.preview", ("v",), "Preview", "A row of this table beside the document it becomes.", 13,
+    _A("plan.dry_run", ("d",), "Dry run", "Try the first rows of every table; nothing is written.", 13,
+       (_N.SCHEMA, _N.INCLUDED)),
+    _A("plan.preview", ("v",), "Preview", "A row of this table beside the document it becomes.", 14,
        (_N.TABLE,)),
     # -- run
     _A("run.pause", ("p",), "Pause", "Pause the job at the next batch, or let it go on.", 2,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import signal
@@ -37,12 +38,14 @@ from app.messages import (
     VerifyMoved,
 )
 from app.ui_state import UiState
+from ingestion import errors
 
 if TYPE_CHECKING:
     from textual.screen import Screen
 
     from app.port import ServicePort
     from app.screens.base import BaseScreen
+    from ingestion.plan import Plan
 
 CANCELLED = 5
 """Exit code after SIGTERM: the application was told to go; a running job went on by itself."""
@@ -144,6 +147,7 @@ class IngestApp(App[int]):
         self.connections = connections or ConnectionBook()
         self.glyphs = glyphs or formatting.glyphs_for(sys.stdout.encoding, os.environ)
         self.bridge = Bridge(service, self.post_message, clock)
+        self.bridge.kept_plan = self._kept_plan
         self._configured, self._first_table = configured, table
         self.told_title = ""
         """What the terminal's title was set to, empty as long as it was left alone."""
@@ -187,7 +191,25 @@ class IngestApp(App[int]):
         self._hand_on(message)
 
     def on_plan_moved(self, message: PlanMoved) -> None:
+        if self.bridge.draft.names:
+            self.ui_state.set(self._plan_name(), self.bridge.draft.plan.to_toml())
         self._hand_on(message)
+
+    def _plan_name(self) -> str:
+        """Under which name the plan of the source in use is kept: no address can be read from it."""
+        where = self.bridge.service.where()
+        source = f"{where.database}\n{where.vespa}\n{where.namespace}"
+        return f"plan-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+
+    def _kept_plan(self) -> Plan | None:
+        text = self.ui_state.text(self._plan_name())
+        if not text:
+            return None
+        from ingestion import plan
+
+        with contextlib.suppress(errors.IngestionError):
+            return plan.parse(text, "kept since the last start")
+        return None
 
     def on_connection_moved(self, message: ConnectionMoved) -> None:
         self._hand_on(message)

@@ -123,6 +123,8 @@ class Bridge:
         self.connection = "sandbox" if where.sandbox else "given" if where.configured else ""
         """Which entry of the Connect screen is in use: `given`, `typed`, `sandbox`, `saved:NAME`; or none."""
         self.draft = PlanDraft(Plan())
+        self.kept_plan: Callable[[], Plan | None] = lambda: None
+        """The plan that was last made for this source, for a start that knows none yet."""
         self.job_id: str | None = None
         self.view: RunView | None = None
         self.log: deque[LogLine] = deque(maxlen=LOG_LINES)
@@ -259,6 +261,8 @@ class Bridge:
             self.schema = Loaded(known, error=explain(error), hint=advice(error))
         else:
             self.schema = Loaded(found)
+            if not self.draft.names and (kept := self.kept_plan()) is not None:
+                self.draft = PlanDraft(kept)
             self.draft = self.draft.with_names([table.name for table in found.tables])
             self.draft = replace(self.draft, plan=replace(self.draft.plan, database=found.database_name))
             self._post(PlanMoved())

@@ -145,7 +145,7 @@ def _connect_says(facts: GuideFacts) -> str:
     if facts.connected:
         return "Source and index answer. The source is only ever read."
     if facts.connect_problem:
-        return "One side does not answer: its panel says why. t tests again."
+        return "One side is not ready: its panel says why. t tests again."
     if facts.configured:
         return "Asking the source and the index who they are."
     return "Say where the rows are and where they go, or b for a sandbox."

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
         JobReport,
         JobRequest,
         Preview,
+        RelationSample,
         RetryReport,
         SourceInfo,
         VerifyReport,
         VespaInfo,
     )
     from ingestion.run_view import RunView
-    from ingestion.schema_discovery import ImplicitRelationship, SchemaMap
+    from ingestion.schema_discovery import ImplicitRelationship, SchemaMap, Table
     from ingestion.state.types import FailureCluster, FailureFilter, FailurePage, Job
     from ingestion.vespa.queries import Related, SearchPage
 
@@ -91,6 +92,24 @@ class ServicePort(Protocol):
         ...
 
     async def preview(self, table: str, key: str | None = None) -> Preview: ...
+
+    async def previews(
+        self, table: str, *, plan: Plan | None = None, column: str = "", value: str = "", limit: int = 100
+    ) -> Sequence[Preview]:
+        """The first rows, or those whose `column` reads `value`, each beside the document it becomes."""
+        ...
+
+    async def statistics(self, table: str) -> Table:
+        """The table with figures of its columns."""
+        ...
+
+    async def files_per_row(self) -> Mapping[str, float]:
+        """By table, how many files one of its rows refers to."""
+        ...
+
+    async def relation_sample(self, relation: ImplicitRelationship) -> RelationSample: ...
+
+    async def withdraw_verdict(self, relation: ImplicitRelationship) -> None: ...
 
     async def schema_text(self, format: str) -> str:
         """The schema as `json`, `markdown` or `mermaid`."""

@@ -64,12 +64,23 @@ def read(path: Path) -> Plan:
     Raises errors.SettingsError naming the key for an unknown key, a wrong type or another version.
     """
     try:
-        members = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise errors.SettingsError(
             f"the plan {path} cannot be read: {error.strerror or error}", hint="Correct --plan."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise errors.SettingsError(
+            f"the plan {path} is not TOML: {error}", hint="Correct the file."
+        ) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, path: str) -> Plan:
+    """The plan that a file's text holds; `path` says in errors where it stood. Raises as `read` does."""
+    try:
+        members = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise errors.SettingsError(
             f"the plan {path} is not TOML: {error}", hint="Correct the file."
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,18 +19,21 @@ from app.bridge import Loaded, advice, explain
 from app.messages import PlanMoved, RunTick, SchemaMoved
 from app.modals.ask import Choice, Choose, Prompt
 from app.plan_draft import PlanDraft
+from app.screens import plan_parts as parts
 from app.screens.base import BaseScreen
-from app.screens.schema_parts import KEY_BASES, progress_text
-from app.widgets.field_list import Field, FieldList
+from app.screens.schema_parts import progress_text
+from app.widgets.field_list import FieldList
 from app.widgets.fuzzy import ranked
 from app.widgets.ink import Ink
 from app.widgets.lines import FilterLine, InkLines
-from app.widgets.row_list import ListColumn, Notice, RowList
+from app.widgets.row_list import Notice, RowList
 from ingestion import plan as plans
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ingestion.reports import Estimate
-    from ingestion.schema_discovery import Table
+    from ingestion.schema_discovery import SchemaMap, Table
 
 ESTIMATE_AFTER_S = 0.15
 """Changes this close together are estimated once."""
@@ -44,25 +48,16 @@ class PlanScreen(BaseScreen):
         super().__init__()
         self._estimate: Loaded[Estimate] = Loaded()
         self._timer: Timer | None = None
+        self._files: Loaded[Mapping[str, float]] = Loaded()
+        self._files_of: SchemaMap | None = None
+        self._wanted: str | None = None
 
     def compose_body(self) -> ComposeResult:
         with Horizontal():
             with Vertical(classes="panel", id="choice"):
                 yield FilterLine(id="filter")
                 tables = RowList["Table"](
-                    (
-                        ListColumn("take", "", 3),
-                        ListColumn("name", "Table", flex=3, minimum=24),
-                        ListColumn("rows", "Rows", 9, right=True),
-                        ListColumn("size", "Size", 9, right=True, drop=3),
-                        ListColumn("key", "Key", flex=1, minimum=6, maximum=20, drop=4),
-                        ListColumn("fresh", "Changes by", 14, drop=5),
-                        ListColumn("files", "Files", 5, right=True, drop=2),
-                    ),
-                    self._cells,
-                    lambda table: table.name,
-                    markable=True,
-                    id="tables",
+                    parts.COLUMNS, self._cells, lambda table: table.name, markable=True, id="tables"
                 )
                 tables.press_columns = frozenset({"take"})
                 yield tables
@@ -109,6 +104,16 @@ class PlanScreen(BaseScreen):
     def theme_moved(self) -> None:
         self._update_side()
 
+    def open_on(self, *, table: str | None = None, job_id: str | None = None) -> None:
+        self._wanted = table
+        self._go_to_wanted()
+
+    def _go_to_wanted(self) -> None:
+        if self._wanted is not None and self.bridge.schema.value is not None:
+            name, self._wanted = self._wanted, None
+            if not self._list.go_to(name):
+                self.tell(f"There is no table {name}.", severity="warning")
+
     # -- showing ---------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
@@ -128,6 +133,7 @@ class PlanScreen(BaseScreen):
             self._list.set_items(
                 found, notice=Notice("No table matches", "Press escape to clear the filter.")
             )
+            self._go_to_wanted()
             self._estimate_soon()
         taken, names = self._draft.included, self._draft.names
         self.title_panel("#choice", f"Tables {len(taken)} of {len(names)} taken" if names else "Tables")
@@ -142,86 +148,39 @@ class PlanScreen(BaseScreen):
         self._show_effects()
 
     def _cells(self, table: Table, column: str, width: int) -> Ink:
-        glyphs = self.glyphs
         taken = table.name in self._draft.included
-        if column == "take":
-            box = f"[{glyphs.on if taken else ' '}]"
-            return (box, "accent" if taken else "faint")
-        tone = "" if taken else "muted"
-        if column == "name":
-            return (formatting.one_line(table.name, unicode=glyphs.unicode), tone)
-        if column == "rows":
-            rows = formatting.count(table.row_count, exact=table.row_count_exact, glyphs=glyphs)
-            return (rows if table.readable else "no right", tone if table.readable else "bad")
-        if column == "size":
-            return (formatting.size(table.size_bytes), "muted" if taken else "faint")
-        if column == "key":
-            key = ", ".join(table.key_columns) or KEY_BASES.get(table.key_basis, "")
-            return (formatting.one_line(key), "muted" if table.key_columns else "warn")
-        if column == "fresh":
-            return (table.timestamp_column or "comparing", "muted" if taken else "faint")
-        files = len(table.file_reference_columns)
-        return (str(files) if files else "", "info" if taken else "faint")
+        return parts.cells(table, column, width, taken, self._files.value or {}, self.glyphs)
 
     def _summary_lines(self, width: int) -> list[Ink]:
-        plan, loaded = self._draft.plan, self._estimate
-        taken = self._draft.included
-        glyphs = self.glyphs
-
-        def line(name: str, value: str, tone: str = "strong", note: str = "") -> Ink:
-            return [(f"{name:<9}", "muted"), (value, tone), (f"  {note}" if note else "", "faint")]
-
-        lines: list[Ink] = [line("tables", f"{len(taken)} of {len(self._draft.names)}")]
-        estimate = loaded.value
+        loaded = self._estimate
+        numbers = len(self._draft.included), len(self._draft.names)
+        known_rate = self.bridge.view is not None
+        files = {} if self._files.error else self._files.value
+        lines = parts.summary(self._draft.plan, loaded.value, files, numbers, known_rate, self.glyphs)
         if loaded.error:
-            lines += [(loaded.error, "bad"), (loaded.hint, "muted")]
-        elif estimate is not None:
-            exact = all(table.exact for table in estimate.tables)
-            lines.append(line("rows", formatting.count(estimate.rows, exact=exact, glyphs=glyphs)))
-            lines.append(line("bytes", formatting.size(estimate.size_bytes)))
-            lines.append(line("time", formatting.eta(estimate.seconds, exact=False, glyphs=glyphs),
-                              note="a guess until the first run" if self.bridge.view is None else ""))  # fmt: skip
-            columns = sum(table.file_columns for table in estimate.tables)
-            what = "fetched" if plan.download_files else "listed only, f fetches"
-            lines.append(line("files", formatting.plural(columns, "column"), note=what))
-        else:
-            lines.append(line("rows", glyphs.ellipsis))
-        lines.append("")
-        lines.append(line("batch", f"{plan.batch_size or 'default'}", "", "rows at a time"))
-        lines.append(line("workers", f"{plan.workers or 'default'}", "", "tables at a time"))
+            lines[1:4] = [(loaded.error, "bad"), (loaded.hint, "muted")]
         if self.bridge.job_active:
-            lines.append(
-                [(f"{glyphs.running} a job is running: ", "info"), ("4", "key"), (" watches it", "muted")]
-            )
+            running = (f"{self.glyphs.running} a job is running: ", "info")
+            lines.append([running, ("4", "key"), (" watches it", "muted")])
         return lines
 
     def _show_effects(self) -> None:
         listing = self.query_one("#effects", FieldList)
-        estimate = self._estimate.value
-        if estimate is None or not self._draft.names:
+        schema, estimate, table = self.bridge.schema.value, self._estimate.value, self._list.current
+        if schema is None or not self._draft.names:
             listing.set_notice(Notice(""))
             return
-        if not estimate.dangling:
-            text = "Every reference leads to a table that is taken." if estimate.tables else ""
-            title = "No reference is left dangling" if estimate.tables else "Nothing is taken"
-            listing.set_notice(Notice(title, text or "Press a to take all tables, or space on one."))
+        if not self._draft.included:
+            listing.set_notice(Notice("Nothing is taken", "Press a to take all tables, or space on one."))
             return
-        fields: list[Field] = []
-        groups: dict[str, list[str]] = {}
-        for source, column, target in estimate.dangling:
-            groups.setdefault(target, []).append(f"{source}.{column}")
-        for target, columns in sorted(groups.items(), key=lambda g: -len(g[1])):
-            lost = formatting.plural(len(columns), "reference")
-            fields.append(Field(f"{self.glyphs.warn} {target} is left out", note=lost, heading=True))
-            fields += [Field("", name, tone="muted") for name in columns]
+        dangling = estimate.dangling if estimate is not None else ()
+        fields = parts.effects(schema, self._draft.included, dangling, self.glyphs)
+        if table is not None:
+            fields += parts.what_if(schema, self._draft.included, table, self.glyphs)
         listing.set_fields(fields, keep=True)
 
     def _rule_lines(self, width: int) -> list[Ink]:
-        plan = self._draft.plan
-        lines: list[Ink] = [[("+ ", "good"), ("  ".join(plan.include) or "nothing", "")]]
-        if plan.exclude:
-            lines.append([("- ", "bad"), ("  ".join(plan.exclude), "")])
-        return lines
+        return parts.rules(self._draft.plan, width)
 
     # -- the estimate ------------------------------------------------------------------------------------------
 
@@ -234,9 +193,27 @@ class PlanScreen(BaseScreen):
         plan = self._draft.plan
         self.load("estimate", lambda: self.bridge.service.estimate(plan), self._estimated, self._no_estimate)
 
+    def _fetch_files(self) -> None:
+        """How many files rows refer to: read once for a schema, after the first figures are there."""
+        schema = self.bridge.schema.value
+        if schema is self._files_of or schema is None:
+            return
+        self._files_of, self._files = schema, Loaded(loading=True)
+        self.load("files", self.bridge.service.files_per_row, self._files_found, self._no_files)
+
+    def _files_found(self, found: Mapping[str, float]) -> None:
+        self._files = Loaded(found)
+        self._list.refresh()
+        self._update_side()
+
+    def _no_files(self, error: Exception) -> None:
+        self._files = Loaded({}, error=explain(error))
+        self._update_side()
+
     def _estimated(self, estimate: Estimate) -> None:
         self._estimate = Loaded(estimate)
         self._update_side()
+        self._fetch_files()
 
     def _no_estimate(self, error: Exception) -> None:
         self._estimate = Loaded(error=explain(error), hint=advice(error))
@@ -252,6 +229,10 @@ class PlanScreen(BaseScreen):
     @on(FilterLine.Left)
     def _filter_left(self) -> None:
         self.set_focus(self._list)
+
+    @on(RowList.Highlighted, "#tables")
+    def _moved(self) -> None:
+        self._show_effects()
 
     @on(RowList.CellPressed)
     def _pressed(self) -> None:
@@ -338,7 +319,11 @@ class PlanScreen(BaseScreen):
         async def text(form: str) -> str:
             return plan.to_toml()
 
-        await save_text(self, "Save the plan", "plan", (("toml", "Plan", ""),), text)
+        path = await save_text(self, "Save the plan", "plan", (("toml", "Plan", ""),), text)
+        if path is not None:
+            self.tell(
+                f"procore-ingest ingest --full --plan {shlex.quote(str(path))}", title="Runs it verbatim"
+            )
 
     @work(group="load", exit_on_error=False)
     async def do_load(self) -> None:
@@ -363,7 +348,12 @@ class PlanScreen(BaseScreen):
         from app.modals.preview import PreviewDialog
 
         if (table := self._list.current) is not None:
-            self.app.push_screen(PreviewDialog(table.name))
+            self.app.push_screen(PreviewDialog(table.name, self._draft.plan))
+
+    def do_dry_run(self) -> None:
+        from app.modals.dry_run import DryRun
+
+        self.app.push_screen(DryRun(self._draft.plan))
 
     @work(group="start", exit_on_error=False)
     async def do_start(self) -> None:
@@ -382,11 +372,14 @@ class PlanScreen(BaseScreen):
                     Choice(
                         "incremental", "Incremental", f"Only what changed in {tables} since the checkpoints."
                     ),
+                    Choice("dry", "Dry run", "Try the first rows of every table; nothing is written."),
                 ],
                 "The job runs in a process of its own: you may leave while it works.",
                 asked_by=("s",),
             )
         )
+        if kind == "dry":
+            self.perform("plan.dry_run")
         if kind not in {"full", "incremental"}:
             return
         try:

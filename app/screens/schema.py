@@ -14,13 +14,15 @@ from app import formatting
 from app.actions import Action, Need
 from app.clipboard import copy
 from app.messages import PlanMoved, SchemaMoved
+from app.screens import schema_actions
 from app.screens import schema_parts as parts
+from app.screens import schema_tree as tree
 from app.screens.base import BaseScreen
+from app.screens.schema_tree import Node
 from app.widgets.field_list import Field, FieldList, fields_of_row
-from app.widgets.fuzzy import ranked
 from app.widgets.ink import Ink
 from app.widgets.lines import FilterLine, InkLines, TabStrip
-from app.widgets.row_list import ListColumn, Notice, RowList
+from app.widgets.row_list import Notice, RowList
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,22 +30,15 @@ if TYPE_CHECKING:
     from ingestion.schema_discovery import Column, SchemaMap, Table
 
 SAMPLE_ROWS = 20
-VIEWS = "views"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A line of the tree: a schema (no table) or a table in it."""
+class Visited:
+    """Where a followed relation was left: the table, its tab, and the relation under the cursor."""
 
-    group: str
-    table: Table | None = None
-    tables: int = 0
-    rows: int = 0
-    view: bool = False
-
-    @property
-    def key(self) -> str:
-        return f"t:{self.table.name}" if self.table is not None else f"g:{self.group}"
+    table: str
+    tab: str
+    link: str | None
 
 
 class SchemaScreen(BaseScreen):
@@ -55,7 +50,7 @@ class SchemaScreen(BaseScreen):
         super().__init__()
         self._folded: set[str] = set()
         self._shown: Table | None = None
-        self._history: list[str] = []
+        self._history: list[Visited] = []
         self._samples: dict[str, Sequence[Mapping[str, str | None]]] = {}
         self._sample_at = 0
         self._wanted: str | None = None
@@ -63,16 +58,8 @@ class SchemaScreen(BaseScreen):
     def compose_body(self) -> ComposeResult:
         with Horizontal():
             with Vertical(id="left", classes="panel"):
-                yield FilterLine(id="filter")
-                yield RowList[Node](
-                    (
-                        ListColumn("name", "Table", flex=1, minimum=12),
-                        ListColumn("rows", "Rows", 7, right=True),
-                    ),
-                    self._node_cells,
-                    lambda node: node.key,
-                    id="tables",
-                )
+                yield FilterLine(tree.HINT, id="filter")
+                yield RowList[Node](tree.TREE_COLUMNS, self._node_cells, lambda node: node.key, id="tables")
             with Vertical(id="detail", classes="panel"):
                 yield InkLines(self._about_lines, id="about")
                 yield TabStrip(parts.TABS, id="tabs")
@@ -85,7 +72,7 @@ class SchemaScreen(BaseScreen):
                         lambda link, column, width: parts.link_cells(link, column, self.glyphs),
                         lambda link: link.key,
                         id="relations",
-                        dim=lambda link: link.kind == "outside",
+                        dim=lambda link: link.kind in {"outside", "rejected"},
                     )
                     yield FieldList(id="samples")
                     yield RowList[parts.FileLine](
@@ -123,6 +110,8 @@ class SchemaScreen(BaseScreen):
                 met.add(Need.SAMPLES)
         if self._history:
             met.add(Need.HISTORY)
+        if self._schema is not None and self._schema.drift:
+            met.add(Need.DRIFT)
         link = self._relations.current if self._tabs.chosen == "relations" else None
         if link is not None and link.relation is not None:
             met.add(Need.RELATION)
@@ -171,7 +160,7 @@ class SchemaScreen(BaseScreen):
             self._show_table(None)
             return
         query = self.query_one("#filter", FilterLine).value
-        nodes = self._tree_lines(schema, query)
+        nodes = tree.lines(schema, query, self._folded)
         self._tables.set_items(
             nodes,
             notice=Notice("No table matches", "Press escape to clear the filter.")
@@ -179,6 +168,8 @@ class SchemaScreen(BaseScreen):
             else Notice("This database has no tables", "Grant the role rights on them, then press r."),
         )
         subtitle = parts.progress_text(loaded.step, loaded.done, loaded.total) if loaded.loading else ""
+        if not subtitle and schema.drift:
+            subtitle = f"{self.glyphs.warn} {formatting.plural(len(schema.drift), 'change')}: d"
         if loaded.error:
             subtitle = f"{self.glyphs.warn} {loaded.error}"
         shown = sum(node.table is not None for node in nodes)
@@ -192,44 +183,8 @@ class SchemaScreen(BaseScreen):
             self._tables.cursor = min(1, max(0, len(nodes) - 1))
         self._show_current()
 
-    def _tree_lines(self, schema: SchemaMap, query: str) -> list[Node]:
-        if query:
-            found = ranked(query, schema.tables, lambda table: table.name)
-            return [Node(table.schema, table) for table in found]
-        groups: dict[str, list[Table]] = {}
-        for table in schema.tables:
-            groups.setdefault(table.schema, []).append(table)
-        nodes: list[Node] = []
-        for group, tables in sorted(groups.items(), key=lambda g: (g[0] != "public", g[0])):
-            nodes.append(Node(group, None, len(tables), sum(t.row_count for t in tables)))
-            if group not in self._folded:
-                nodes += [Node(group, table) for table in tables]
-        if schema.views:
-            nodes.append(Node(VIEWS, None, len(schema.views), 0))
-            if VIEWS not in self._folded:
-                nodes += [Node(VIEWS, view, view=True) for view in schema.views]
-        return nodes
-
     def _node_cells(self, node: Node, column: str, width: int) -> Ink:
-        glyphs = self.glyphs
-        if node.table is None:
-            if column == "rows":
-                return (formatting.short_count(node.rows, glyphs=glyphs) if node.rows else "", "muted")
-            arrow = glyphs.collapsed if node.group in self._folded else glyphs.expanded
-            return [(f"{arrow} {node.group}", "head"), (f"  {node.tables}", "faint")]
-        table = node.table
-        if column == "rows":
-            if not table.readable:
-                return (glyphs.bad, "bad")
-            text = formatting.short_count(table.row_count, exact=table.row_count_exact, glyphs=glyphs)
-            return (text, "muted" if table.row_count else "faint")
-        name = formatting.one_line(table.name, unicode=glyphs.unicode)
-        if node.view:
-            return [("  ", ""), (name, "muted")]
-        taken = table.name in self.bridge.draft.included
-        mark = (glyphs.on, "info") if taken else (glyphs.off, "faint")
-        tone = "bad" if not table.readable else "" if taken else "muted"
-        return [mark, (" ", ""), (name, tone)]
+        return tree.cells(node, column, width, self.bridge.draft.included, self._folded, self.glyphs)
 
     @on(RowList.Highlighted, "#tables")
     def _highlighted(self) -> None:
@@ -262,7 +217,7 @@ class SchemaScreen(BaseScreen):
             facts.set_notice(nothing)
             self.query_one("#samples", FieldList).set_notice(nothing)
             return
-        self.title_panel("#detail", table.name)
+        self._title_detail(table)
         self._targets = parts.targets_by_column(schema, table)
         columns.set_items(table.columns, notice=Notice("This table has no columns"))
         links = parts.links_of(schema, table)
@@ -276,6 +231,11 @@ class SchemaScreen(BaseScreen):
         self._tabs.note("files", str(len(lines)) if lines else "")
         self._show_samples()
         self.refresh_bars()
+
+    def _title_detail(self, table: Table) -> None:
+        way = [visited.table for visited in self._history][-2:]
+        arrow = f" {self.glyphs.arrow} "
+        self.title_panel("#detail", arrow.join([*way, table.name]), "bksp goes back" if way else "")
 
     def _about_lines(self, width: int) -> list[Ink]:
         if self._shown is None:
@@ -378,13 +338,19 @@ class SchemaScreen(BaseScreen):
         self.set_focus(self.query_one("#filter"))
 
     def do_open(self) -> None:
-        if self.focused is self._relations and (link := self._relations.current) is not None:
-            if link.other and self._shown is not None:
-                self._history.append(self._shown.name)
-                self._follow(link.other)
-            else:
-                self.tell("This column refers to something outside this database.")
-            return
+        pane = self.focused.id if self.focused is not None else ""
+        if pane == "relations":
+            self._follow_link()
+        elif pane in {"columns", "files"}:
+            self._open_column()
+        elif pane == "samples":
+            schema_actions.read_value(self, self._samples_of().current)
+        elif pane == "facts":
+            self.set_focus(self._tables)
+        else:
+            self._open_node()
+
+    def _open_node(self) -> None:
         node = self._tables.current
         if node is not None and node.table is None:
             self._folded ^= {node.group}
@@ -392,8 +358,34 @@ class SchemaScreen(BaseScreen):
         elif node is not None:
             self.set_focus(self.query_one(f"#{self._tabs.chosen}"))
 
+    def _follow_link(self) -> None:
+        link = self._relations.current
+        if link is None or self._shown is None:
+            return
+        if not link.other:
+            self.tell("This column refers to something outside this database.")
+            return
+        self._history.append(Visited(self._shown.name, self._tabs.chosen, link.key))
+        self._follow(link.other)
+
+    def _open_column(self) -> None:
+        chosen = self.query_one(f"#{self._tabs.chosen}", RowList).current
+        name = chosen.column if isinstance(chosen, parts.FileLine) else getattr(chosen, "name", None)
+        if name is not None and self._shown is not None and self._schema is not None:
+            schema_actions.open_column(self, self._schema, self._shown, name)
+
     def do_back(self) -> None:
-        self._follow(self._history.pop())
+        left = self._history.pop()
+        self._follow(left.table)
+        self._tabs.choose(left.tab)
+        if left.link is not None and left.tab == "relations":
+            self._relations.go_to(left.link)
+        if self._shown is not None:
+            self._title_detail(self._shown)
+
+    def do_drift(self) -> None:
+        if self._schema is not None:
+            schema_actions.show_drift(self, self._schema)
 
     def do_next_tab(self) -> None:
         self._tabs.step(1)
@@ -419,6 +411,20 @@ class SchemaScreen(BaseScreen):
             self.bridge.edit_plan(self.bridge.draft.toggle([self._shown.name]))
             self._tables.action_move(1)
 
+    def do_statistics(self) -> None:
+        """Read the figures of the table's columns; the Columns tab then shows them."""
+        if self._shown is None:
+            return
+        self._tabs.choose("columns")
+        name = self._shown.name
+        self.tell(f"Reading statistics of {name}")
+        self.load("statistics", lambda: self.bridge.service.statistics(name), self._counted)
+
+    def _counted(self, table: Table) -> None:
+        if self._shown is not None and self._shown.name == table.name:
+            self._shown.columns[:] = table.columns
+            self.query_one("#columns", RowList).refresh()
+
     def do_discover(self) -> None:
         self._samples.clear()
         self.bridge.load_schema(discover=True)
@@ -429,43 +435,16 @@ class SchemaScreen(BaseScreen):
 
     @work(group="evidence", exit_on_error=False)
     async def do_evidence(self) -> None:
-        from app.modals.evidence import Evidence
-
         link = self._relations.current
-        if link is None or link.relation is None or self._schema is None:
-            return
-        verdict = await self.app.push_screen_wait(
-            Evidence(link.relation, parts.alternatives(self._schema, link.relation))
-        )
-        if verdict is None:
-            return
-        try:
-            await self.bridge.service.decide_relation(link.relation, verdict)
-        except Exception as error:
-            self.tell_error(error, "The verdict was not stored")
-        else:
-            self.tell("Stored. Discovery obeys it from now on.")
-            self.bridge.load_schema(discover=True)
+        if link is not None and link.relation is not None and self._schema is not None:
+            await schema_actions.judge(self, self._schema, link)
 
     def do_preview(self) -> None:
         from app.modals.preview import PreviewDialog
 
         if self._shown is not None:
-            self.app.push_screen(PreviewDialog(self._shown.name))
+            self.app.push_screen(PreviewDialog(self._shown.name, self.bridge.draft.plan))
 
     @work(group="export", exit_on_error=False)
     async def do_export(self) -> None:
-        from app.modals.save import save_text
-
-        service = self.bridge.service
-        await save_text(
-            self,
-            "Export the schema",
-            "schema",
-            (
-                ("json", "JSON", "All of it, field by field; `discover --format json` writes the same."),
-                ("markdown", "Markdown", "A readable description, table by table."),
-                ("mermaid", "Mermaid", "A diagram of tables and relations."),
-            ),
-            service.schema_text,
-        )
+        await schema_actions.export(self)

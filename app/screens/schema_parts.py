@@ -52,11 +52,12 @@ KEY_BASES = {
     "proven_id": "counted, not declared",
     "row_hash": "no key: rows are told apart by content",
 }
+_SHORT_BASES = {"unique_index": "unique", "proven_id": "counted", "row_hash": "by content"}
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A relation seen from one table: `kind` out, in, guess_out, guess_in or outside."""
+    """A relation seen from one table: `kind` out, in, guess_out, guess_in, rejected or outside."""
 
     kind: str
     column: str
@@ -94,12 +95,13 @@ def about_lines(table: Table, glyphs: Glyphs) -> list[Ink]:
         first += [dot, (formatting.size(table.size_bytes), "muted")]
     key = ", ".join(table.key_columns) or "none"
     first += [dot, ("key ", "muted"), (formatting.one_line(key), "info")]
-    first += [(f" ({KEY_BASES.get(table.key_basis, table.key_basis)})", "faint")]
+    if table.key_basis != "primary_key":
+        first += [(f" ({_SHORT_BASES.get(table.key_basis, table.key_basis)})", "faint")]
     second: list[Run] = []
     if table.timestamp_column:
         second += [("fresh by ", "muted"), (formatting.one_line(table.timestamp_column), "info")]
     else:
-        second += [("no fit time column: changes are found by comparing", "muted")]
+        second += [("changes are found by comparing", "muted")]
     if table.file_reference_columns:
         second += [dot, (formatting.plural(len(table.file_reference_columns), "file column"), "muted")]
     problems = [*table.warnings, *([table.problem] if table.problem else [])]
@@ -179,7 +181,8 @@ def _column_notes(table: Table, column: Column, targets: dict[str, str], glyphs:
 def links_of(schema: SchemaMap, table: Table) -> list[Link]:
     """Outgoing, incoming, then guesses and what lies outside; in column order, by name."""
     order = {column.name: column.position for column in table.columns}
-    groups: dict[str, list[Link]] = {"out": [], "in": [], "guess_out": [], "guess_in": [], "outside": []}
+    kinds = ("out", "in", "guess_out", "guess_in", "rejected", "outside")
+    groups: dict[str, list[Link]] = {kind: [] for kind in kinds}
     for lead, relations in (("", schema.relationships), ("guess_", schema.candidates)):
         for r in relations:
             if r.source_table == table.name:
@@ -190,6 +193,9 @@ def links_of(schema: SchemaMap, table: Table) -> list[Link]:
                 groups[f"{lead}in"].append(
                     Link(f"{lead}in", r.target_column, r.source_table, r.source_column, r)
                 )
+    for r in schema.rejected:
+        if r.source_table == table.name:
+            groups["rejected"].append(Link("rejected", r.source_column, r.target_table, r.target_column, r))
     for external in schema.external_columns:
         if external.table == table.name:
             groups["outside"].append(Link("outside", external.column, "", "", reason=external.reason))
@@ -203,8 +209,8 @@ def link_cells(link: Link, column: str, glyphs: Glyphs) -> Ink:
     unicode = glyphs.unicode
     guess = link.kind.startswith("guess")
     if column == "way":
-        if link.kind == "outside":
-            return (glyphs.dot, "faint")
+        if link.kind in {"outside", "rejected"}:
+            return (glyphs.dot if link.kind == "outside" else glyphs.bad, "faint")
         return (glyphs.arrow if link.kind.endswith("out") else glyphs.back, "muted" if guess else "accent")
     if column == "column":
         return (formatting.one_line(link.column, unicode=unicode), "muted" if guess else "")
@@ -221,8 +227,8 @@ def link_cells(link: Link, column: str, glyphs: Glyphs) -> Ink:
             return (glyphs.dash, "faint")
         share = 1 - relation.orphan_share
         return (formatting.percent(share), "good" if share >= 0.9 else "warn" if share >= 0.5 else "bad")
-    if guess:
-        return ("a guess", "faint")
+    if guess or link.kind == "rejected":
+        return ("a guess" if guess else "rejected by you", "faint")
     return (relation.basis, "good" if relation.basis in {"declared", "operator"} else "muted")
 
 
@@ -273,6 +279,7 @@ def fact_fields(table: Table, glyphs: Glyphs) -> list[Field]:
         fields.append(Field(fitness.column, text, depth=1, tone="good" if fitness.fit else "muted"))
     if not table.timestamps:
         fields.append(Field("none", "changes are found by comparing", depth=1))
+    fields += _sensitive_fields(table, glyphs)
     if table.indexes:
         fields.append(Field("Indexes", heading=True))
         for index in table.indexes:
@@ -287,3 +294,21 @@ def fact_fields(table: Table, glyphs: Glyphs) -> list[Field]:
         fields.append(Field("comment", table.comment, depth=1))
     fields += [Field("warning", warning, depth=1, tone="warn") for warning in table.warnings]
     return fields
+
+
+def _sensitive_fields(table: Table, glyphs: Glyphs) -> list[Field]:
+    """Columns that hold secrets or personal data, each with the reason."""
+    fields = []
+    for column in table.columns:
+        keys = f"{glyphs.warn} masked inside: {', '.join(column.secret_keys)}" if column.secret_keys else ""
+        if column.sensitivity == "secret":
+            text = f"{glyphs.warn} secret, masked"
+        elif column.sensitivity == "personal":
+            text = "personal, indexed"
+        elif keys:
+            text = keys
+        else:
+            continue
+        reason = f" ({column.sensitivity_reason})" if column.sensitivity_reason else ""
+        fields.append(Field(column.name, text + reason, depth=1, tone="warn"))
+    return [Field("Sensitive", heading=True), *fields] if fields else []

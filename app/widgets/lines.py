@@ -107,19 +107,26 @@ class TabStrip(Widget, can_focus=False):
                 self.choose(key)
 
     def render_line(self, y: int) -> Strip:
+        runs = self._runs(tight=False)
+        if sum(cell_len(text) for text, _ in runs) > self.size.width:
+            runs = self._runs(tight=True)
+        ellipsis = getattr(self.app, "glyphs", UNICODE).ellipsis
+        return strip_of(fit(runs, self.size.width, ellipsis=ellipsis), tones(self.app), self.rich_style)
+
+    def _runs(self, *, tight: bool) -> list[Run]:
+        """The tabs; when tight, without blanks around names and without the figures of those behind."""
         runs: list[Run] = []
         self._spots, at = [], 0
         for key, label in self._tabs:
             note = self._notes.get(key, "")
             here = key == self.chosen
-            piece = f"[{label}]" if here else f" {label} "
-            tail = f" {note} " if note and here else f"{note} " if note else ""
+            piece = f"[{label}]" if here else label if tight else f" {label} "
+            tail = "" if tight else f" {note} " if note and here else f"{note} " if note else ""
             runs += [(piece, "accent" if here else "muted"), (tail, "muted" if here else "faint"), (" ", "")]
             cells = cell_len(piece) + cell_len(tail)
             self._spots.append((at, at + cells, key))
             at += cells + 1
-        ellipsis = getattr(self.app, "glyphs", UNICODE).ellipsis
-        return strip_of(fit(runs, self.size.width, ellipsis=ellipsis), tones(self.app), self.rich_style)
+        return runs[:-1]
 
 
 class InkLines(Widget, can_focus=False):

@@ -78,6 +78,7 @@ def _table(name: str, rows: int, oid: int) -> Table:
             else "personal"
             if name == "company_users" and column in _PERSONAL
             else "none",
+            sensitivity_reason="named like a token" if column in _SECRETS else "",
             default_value="now()" if column == "created_at" else None,
         )
         for position, (column, data_type, nullable) in enumerate(_FULL.get(name, _PLAIN), start=1)

@@ -22,14 +22,16 @@ from ingestion.reports import (
     JobKind,
     JobRequest,
     Preview,
+    RelationSample,
     RetryReport,
+    SampledPair,
     SourceInfo,
     TableDifference,
     TableEstimate,
     VerifyReport,
     VespaInfo,
 )
-from ingestion.schema_discovery import ImplicitRelationship, SchemaMap
+from ingestion.schema_discovery import ImplicitRelationship, SchemaMap, Table
 from ingestion.state.types import Failure, FailureCluster, FailureFilter, FailurePage, Job
 from ingestion.vespa.queries import Hit, Related, SearchPage
 from tests.tui.fake_jobs import START, Clock, FakeJobs, Run
@@ -226,6 +228,43 @@ class FakeService(FakeJobs):
             "updated_at": 1762074873120,
         }
         return Preview(table, row_id, row, document, ())
+
+    async def previews(
+        self, table: str, *, plan: Plan | None = None, column: str = "", value: str = "", limit: int = 100
+    ) -> Sequence[Preview]:
+        await self._enter("previews", table, column, value)
+        if not self._schema.table(table).row_count:
+            return []
+        if column:
+            return [await self.preview(table, value)]
+        keys = [self._row(table, n).get("id") for n in range(3)]
+        found = [await self.preview(table, key) for key in keys]
+        return [replace(found[0], warnings=("description: holds characters that Vespa refuses",)), *found[1:]]
+
+    async def statistics(self, table: str) -> Table:
+        await self._enter("statistics", table)
+        found = self._schema.table(table)
+        for column in found.columns:
+            if column.sensitivity != "secret":
+                column.null_share = 0.25 if column.is_nullable else 0.0
+                column.distinct, column.minimum, column.maximum = 17, "1", "99"
+        return found
+
+    async def files_per_row(self) -> Mapping[str, float]:
+        await self._enter("files_per_row")
+        return {t.name: 1.5 for t in self._schema.tables if t.file_reference_columns}
+
+    async def relation_sample(self, relation: ImplicitRelationship) -> RelationSample:
+        await self._enter("relation_sample", relation.source_column, relation.target_table)
+        pairs = (
+            SampledPair("562949953421312", 12, True, "Mill Street Tower"),
+            SampledPair("562949953421999", 3, True, "Harbour [/red] 9"),
+            SampledPair("77", 2, False),
+        )
+        return RelationSample(pairs, values=300, found=297, rows=500, rows_found=495, label="name")
+
+    async def withdraw_verdict(self, relation: ImplicitRelationship) -> None:
+        await self._enter("withdraw_verdict", relation.source_column)
 
     async def schema_text(self, format: str) -> str:
         await self._enter("schema_text", format)

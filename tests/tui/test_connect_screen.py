@@ -127,7 +127,7 @@ async def test_a_refused_connection_is_explained_with_the_next_step(opened: Any)
     )
     async with opened("connect", service=service) as d:
         await d.until(lambda: d.sees("db.example refuses the password", "Set PGPASSWORD."))
-        assert d.sees("✗ connect", "does not answer")
+        assert d.sees("✗ connect", "One side is not ready")
 
 
 async def test_the_sandbox_is_one_key_away_where_nothing_is_left_for_it(opened: Any) -> None:
