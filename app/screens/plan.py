@@ -161,7 +161,7 @@ class PlanScreen(BaseScreen):
             lines[1:4] = [(loaded.error, "bad"), (loaded.hint, "muted")]
         if self.bridge.job_active:
             running = (f"{self.glyphs.running} a job is running: ", "info")
-            lines.append([running, ("4", "key"), (" watches it", "muted")])
+            lines.insert(5, [running, ("4", "key"), (" watches it", "muted")])
         return lines
 
     def _show_effects(self) -> None:

@@ -90,7 +90,6 @@ def summary(
         note = "" if known_rate else "a guess so far"
         lines.append(line("time", formatting.eta(estimate.seconds, exact=False, glyphs=glyphs), note))
     lines.append(line("files", *_files(plan, estimate, files_per_row, glyphs)))
-    lines.append("")
     lines.append(line("batch", f"{plan.batch_size or 'default'}", "rows", ""))
     lines.append(line("workers", f"{plan.workers or 'default'}", "tables at a time", ""))
     return lines
@@ -112,11 +111,9 @@ def effects(
     """What leaving tables out means: what will not be found, and which references lead nowhere."""
     out = [table for table in schema.tables if table.name not in included]
     closed = [table.name for table in schema.tables if table.name in included and not table.readable]
-    fields = [
-        Field(f"{glyphs.warn} {name} cannot be read: it will fail", heading=True) for name in closed[:20]
-    ]
+    fields = [Field(glyphs.warn, f"{name} cannot be read: it will fail", tone="warn") for name in closed[:20]]
     if not out:
-        return [*fields, Field("", f"{glyphs.ok} every table is taken: no reference dangles", tone="good")]
+        return [*fields, Field(glyphs.ok, "every table is taken: no reference dangles", tone="good")]
     rows = sum(table.row_count for table in out)
     size = formatting.size(sum(table.size_bytes for table in out))
     head = f"{formatting.plural(len(out), 'table')} left out"
@@ -127,11 +124,11 @@ def effects(
         groups.setdefault(target, []).append((source, column))
     for target, sources in sorted(groups.items(), key=lambda g: (-len(g[1]), g[0])):
         lost = formatting.plural(len(sources), "reference")
-        fields.append(Field(f"{glyphs.warn} {target}: {lost} will dangle", heading=True))
+        fields.append(Field(glyphs.warn, f"{target}: {lost} will dangle", tone="warn"))
         for source, column in sorted(sources, key=lambda s: (-counts.get(s[0], 0), s)):
             fields.append(Field("", f"{source}.{column} ({counts.get(source, 0):,} rows)", tone="muted"))
     if not groups:
-        fields.append(Field("", f"{glyphs.ok} no reference is left dangling", tone="good"))
+        fields.append(Field(glyphs.ok, "no reference is left dangling", tone="good"))
     return fields
 
 
@@ -148,7 +145,7 @@ def what_if(schema: SchemaMap, included: Collection[str], table: Table, glyphs: 
         return [Field(f"If {table.name} is taken", heading=True), Field("", text, tone="muted")]
     fields = [Field(f"If {table.name} is left out", heading=True)]
     if not users:
-        return [*fields, Field("", f"{glyphs.ok} no reference would dangle", tone="muted")]
+        return [*fields, Field(glyphs.ok, "no reference would dangle", tone="muted")]
     rows = sum(schema.table(name).row_count for name in {r.source_table for r in users})
     text = f"{formatting.plural(len(users), 'reference')} would dangle, in up to {rows:,} rows"
     fields.append(Field("", text, tone="warn"))

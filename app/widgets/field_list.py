@@ -208,7 +208,8 @@ class FieldList(ScrollView, can_focus=True):
         mark = (glyphs.bad + " ", "bad") if field.flagged else ("  ", "")
         name = "  " * field.depth + safe(field.name, glyphs=glyphs)
         if field.heading:
-            return [fit([mark, (name, "head"), (f"  {safe(field.note, glyphs=glyphs)}", "faint")], width)]
+            note = (f"  {safe(field.note, glyphs=glyphs)}", "faint")
+            return [fit([mark, (name, "head"), note], width, ellipsis=glyphs.ellipsis)]
         room = max(6, width - name_width - 5)
         if field.value is None:
             values, tone = ["NULL"], "faint"
