@@ -100,6 +100,9 @@ def not_found(raw: str) -> Refused:
 
 @lru_cache(maxsize=1024)
 def _segment(part: str) -> str:
+    plain = part.replace("%3A", ":")
+    if "%" not in plain and "+" not in plain and plain.strip("."):
+        return plain  # nearly all of ours
     if _BROKEN_ESCAPE.search(part):
         raise Refused(f"Illegal hex characters in escape (%) pattern in path segment '{part}'")
     text = unquote_plus(part)
