@@ -23,7 +23,7 @@ import asyncpg
 from app import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 TYPES = ("procore_record", "procore_file", "procore_schema")
 
 

