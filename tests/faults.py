@@ -52,6 +52,14 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A request waits for `go`, whether its client still lives or not; `acted` is set once it took effect."""
+
+    go: asyncio.Event
+    acted: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The service acts, and the connection ends after the first bytes of its answer."""
 
@@ -63,7 +71,7 @@ class Hang:
     """Nothing is passed on, nothing is answered, for as long as the client waits."""
 
 
-Fault = Answer | Reset | Delay | Cut | Hang
+Fault = Answer | Reset | Delay | Held | Cut | Hang
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +216,15 @@ class FaultProxy:
                 return
             if isinstance(fault, Delay):
                 await asyncio.sleep(fault.seconds)
+            if isinstance(fault, Held):
+                await fault.go.wait()
             answer = b""
             if not isinstance(fault, Answer | Reset) or fault.acted:
                 upstream = upstream or await self._connect()
                 upstream[1].write(request)
                 answer = await _message(upstream[0], bodiless=method == "HEAD")
+            if isinstance(fault, Held):
+                fault.acted.set()
             if isinstance(fault, Reset):
                 return
             if isinstance(fault, Cut):
@@ -226,8 +238,8 @@ class FaultProxy:
 
     async def _serve_tcp(self, reader: Reader, writer: Writer) -> None:
         fault = self._fault()
-        if isinstance(fault, Answer):
-            raise TypeError("an Answer needs an http:// target")
+        if isinstance(fault, Answer | Held):
+            raise TypeError(f"{type(fault).__name__} needs an http:// target")
         if isinstance(fault, Reset):
             return
         if isinstance(fault, Hang):

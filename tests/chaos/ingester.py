@@ -31,8 +31,9 @@ from ingestion.files import stage
 from ingestion.jobs import job_runner, launching
 from ingestion.settings import Settings
 from ingestion.state.connection import StateConnection
+from ingestion.state.types import FailureFilter
 from ingestion.sync import sync_io
-from ingestion.verification import verifying
+from ingestion.verification import retrying, verifying
 from ingestion.vespa import feeding
 from tests.chaos import kills
 
@@ -41,8 +42,14 @@ async def work(request: dict[str, Any]) -> dict[str, Any]:
     """Run one job, or verify; what a front end would learn of it."""
     connections = Connections(Settings.from_dict(request["settings"]), logging.getLogger("procore_ingest"))
     try:
-        if request.get("verify"):
-            found = await verifying.verify(connections, deep=request["verify"] == "deep")
+        if request.get("retry"):
+            tried = await retrying.retry(connections, FailureFilter())
+            return {"retried": tried.tried, "resolved": tried.resolved}
+        if how := request.get("verify"):
+            repair = how == "repair"
+            found = await verifying.verify(
+                connections, deep=how == "deep", repair=repair, allow_mass_delete=repair
+            )
             return {"differences": [t.table for t in found.tables if not t.equal], "text": str(found)}
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -92,6 +92,8 @@ POINTS: dict[str, tuple[Any, str, str, Arms, int]] = {
 }
 """Name → where it is, whether before or after it, which calls count, and how many of them a run may let pass."""
 
+MENDING = ("before feed", "fed", "removed", "before commit", "committed", "job started", "before job's end")
+"""Points that retries and repairs come to."""
 FILE_POINTS = ("files taken", "before files' commit", "files drained")
 
 

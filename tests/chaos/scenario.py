@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos import oracle
-from tests.chaos.kills import FILE_POINTS, POINTS
+from tests.chaos.kills import FILE_POINTS, MENDING, POINTS
 from tests.chaos.proxies import Faults, befall_postgres, befall_vespa
 from tests.chaos.services import Services
 from tests.chaos.stage import Stage
@@ -140,6 +140,7 @@ class Run:
         if self.middle:
             await asyncio.sleep(0.05 * self.rng.random())
             await self._job("incremental", self.kills[1])
+        await self._mend()
         await writer.stop()
         await self._job("incremental", self.kills[2])
 
@@ -193,6 +194,22 @@ class Run:
         self.outcome.kills["stopped by signal"] += "cancelled" in (answer.get("status"), *answer)
         if answer.get("error") not in _EXPECTED:
             raise RuntimeError(f"{answer['error']}: {answer['message']}")
+
+    async def _mend(self) -> None:
+        """In some runs retry all failures, or repair, while the source goes on changing; mostly killed."""
+        rng = random.Random(f"mend {self.seed}")
+        draw = rng.random()
+        if draw > 0.4:
+            return
+        self.services.calm()
+        kills = [(rng.choice(MENDING), rng.randint(1, 4))] if rng.random() < 0.7 else []
+        what = "retry" if draw < 0.2 else "repair"
+        ended = await (self.stage.retry(kills) if what == "retry" else self.stage.verify("repair", kills))
+        self._say(f"{what} {kills}: {ended['answer'] or ended}")
+        if ended["signal"] == signal.SIGKILL:
+            self.outcome.kills[f"{what}: {kills[0][0]}"] += 1
+        elif (ended["answer"] or {}).get("error") not in _EXPECTED or ended["exit"]:
+            raise RuntimeError(f"{what} ended with {ended}")
 
     async def _verified(self) -> None:
         self.services.calm()

@@ -27,7 +27,7 @@ class Stage:
 
     def __init__(self, services: Services, number: int, tables: tuple[str, ...], **plan: Any) -> None:
         self.services, self.number, self.tables = services, number, tables
-        self.plan = Plan(**plan, download_files="papers" in tables, file_workers=2)
+        self.plan = Plan(include=tables, **plan, download_files="papers" in tables, file_workers=2)
         self.database = f"chaos_{os.getpid()}_{number}"
         self.namespace = f"c{number}.{os.getpid()}"
         self.folder = services.folder / self.database
@@ -90,9 +90,13 @@ class Stage:
             {"job": asked, "kills": list(kills), **whims}, after_s, with_signal, **more
         )
 
-    async def verify(self, how: str = "quick") -> Ended:
-        """Let the product compare."""
-        return await self._process({"verify": how, "kills": []})
+    async def verify(self, how: str = "quick", kills: Iterable[tuple[str, int]] = ()) -> Ended:
+        """Let the product compare, `quick` or `deep`, or `repair`."""
+        return await self._process({"verify": how, "kills": list(kills)})
+
+    async def retry(self, kills: Iterable[tuple[str, int]] = ()) -> Ended:
+        """Let the product try all failures again."""
+        return await self._process({"retry": True, "kills": list(kills)})
 
     async def judge(self) -> oracle.Verdict:
         """Compare independently."""

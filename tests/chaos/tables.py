@@ -179,6 +179,7 @@ class Mischief:
         self.kind, self._rng = kind, rng
         self._fresh = 1000
         self._gone: list[int] = []
+        self._swaps = 0
 
     def one(self) -> list[Statement]:
         """One change, or several that belong together."""
@@ -194,7 +195,7 @@ class Mischief:
             if self.kind.key:
                 common += [self.double, self.null, self.unnull]
         if self.kind.name == "split":
-            common += [self.move, self.move]
+            common += [self.move, self.move, self.swap]
         if self.kind.name == "papers":
             common += [self.refer, self.refer, self.refer, self.delete]
         return common
@@ -256,6 +257,22 @@ class Mischief:
     def move(self) -> list[Statement]:
         """Rows change their partition."""
         return [(f"UPDATE split SET region = 1 - region WHERE {self._some(2)}", ())]
+
+    def swap(self) -> list[Statement]:
+        """A table is loaded, and takes a partition's place much later: no row version tells of it."""
+        self._swaps += 1
+        if self._swaps % 2:
+            return [
+                ("CREATE TABLE staged (LIKE split)", ()),
+                ("INSERT INTO staged SELECT id, 0, 'swapped ' || id, 7, updated_at FROM split WHERE region = 0 "
+                 f"AND id % 7 <> {self._rng.randrange(7)}", ()),
+            ]  # fmt: skip
+        return [
+            ("ALTER TABLE split DETACH PARTITION split_0", ()),
+            ("ALTER TABLE split ATTACH PARTITION staged FOR VALUES IN (0)", ()),
+            ("DROP TABLE split_0", ()),
+            ("ALTER TABLE staged RENAME TO split_0", ()),
+        ]
 
     def refer(self) -> list[Statement]:
         """Rows name another file, or none."""
