@@ -62,6 +62,11 @@ CAUSES: dict[str, Cause] = {
     "unreadable_cell": Cause(
         "cell cannot be read", "PostgreSQL fails to give this value. The rest of the row is indexed."
     ),
+    "identical_copy": Cause(
+        "identical copy",
+        "An identical row with this key is indexed. Remove the copy in the source if it should not be there.",
+        False,
+    ),
     "row_hash_key": Cause(
         "table without a key", "Rows are told apart by their content. Name a key column in the source.", False
     ),

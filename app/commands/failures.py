@@ -92,6 +92,8 @@ async def _retry(inv: Invocation, service: IngestService) -> ExitCode:
         tried, resolved, failed = report.tried + rest.tried, report.resolved + rest.resolved, rest.failed
     else:
         tried, resolved, failed = report.tried, report.resolved, report.failed
+        if inv.args.canary and failed:
+            inv.out.say("the first ones failed again, so the rest was not tried")
     if inv.out.as_json:
         inv.out.json({"tried": tried, "resolved": resolved, "failed": failed})
     else:

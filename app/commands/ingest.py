@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -163,13 +164,24 @@ async def _dry_run(inv: Invocation, service: IngestService, plan: Plan) -> ExitC
     if inv.out.as_json:
         inv.out.json({"estimate": estimate, "documents": samples})
         return ExitCode.DONE
-    rows = [(t.table, t.rows, t.size_bytes, t.file_columns) for t in estimate.tables]
-    inv.out.data(table(("table", "rows", "bytes", "file columns"), rows, numbers=frozenset({1, 2, 3})))
+    rate = estimate.rows / estimate.seconds if estimate.seconds else 1.0
+    rows = [
+        (t.table, t.rows, t.size_bytes, t.rows, f"{t.rows / rate:,.1f}", t.file_columns)
+        for t in estimate.tables
+    ]
+    headers = ("table", "rows", "bytes", "documents", "seconds", "file columns")
+    inv.out.data(table(headers, rows, numbers=frozenset(range(1, 6))))
     inv.out.data(
         f"\n{estimate.rows:,} rows, as many documents at most, {estimate.size_bytes / 2**20:,.1f} MiB, "
         f"about {estimate.seconds:,.0f} s; nothing was written"
     )
     for source, column, target in estimate.dangling:
         inv.out.data(f"{source}.{column} refers to {target}, which is left out")
-    inv.out.say("--json shows one document of each table")
+    for item in estimate.tables:
+        document = samples.get(item.table)
+        if document is None:
+            inv.out.data(f"\n{item.table}: no row that could be shown as a document")
+        else:
+            shown = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+            inv.out.data(f"\n{item.table}: its first row as a document\n{shown}")
     return ExitCode.DONE

@@ -15,6 +15,9 @@ from ingestion import errors
 from ingestion.reports import JobKind, JobRequest
 from ingestion.service import IngestService
 
+_NEVER = datetime.fromtimestamp(0, UTC)
+"""What a checkpoint says while a table's first sync has not reached its end."""
+
 
 async def run(inv: Invocation) -> ExitCode:
     """Do what --once, --daemon or --status asks."""
@@ -63,6 +66,8 @@ async def _daemon(inv: Invocation, service: IngestService, request: JobRequest) 
 async def _status(inv: Invocation) -> ExitCode:
     async with IngestService(inv.settings) as service:
         checkpoints = await service.checkpoints()
+        schema = await service.schema()
+        newest = next(iter(await service.jobs(limit=1)), None)
     if inv.out.as_json:
         inv.out.json({"items": checkpoints})
         return ExitCode.DONE
@@ -70,15 +75,30 @@ async def _status(inv: Invocation) -> ExitCode:
         inv.out.say("nothing was synced yet; `procore-ingest ingest --full` is the beginning")
         return ExitCode.DONE
     now = datetime.now(UTC)
+    synced = {c.table_name: c.last_sync_timestamp for c in checkpoints if c.last_sync_timestamp > _NEVER}
+
+    def age(name: str) -> str:
+        return duration(max(0.0, (now - synced[name]).total_seconds()))
+
     rows = [
         (
             c.table_name,
             c.sync_status,
-            duration(max(0.0, (now - c.last_sync_timestamp).total_seconds())) + " ago",
-            c.last_sync_timestamp.isoformat().replace("+00:00", "Z"),
+            f"{age(c.table_name)} ago" if c.table_name in synced else "never",
+            c.last_sync_timestamp.isoformat().replace("+00:00", "Z") if c.table_name in synced else "",
             c.error_message,
         )
         for c in checkpoints
     ]
+    known = {c.table_name for c in checkpoints}
+    waiting = [t.name for t in (schema.tables if schema else ()) if t.name not in known]
+    rows += [(name, "pending", "never", "", None) for name in waiting]
     inv.out.data(table(("table", "status", "current to", "time", "message"), rows))
+    if synced:
+        oldest = min(synced, key=lambda name: synced[name])
+        inv.out.data(
+            f"\nno commit older than {age(oldest)} is missing in synced tables; {oldest} is the oldest"
+        )
+    if newest is not None:
+        inv.out.data(f"newest job: {newest.id}, {newest.kind}, {newest.status}")
     return ExitCode.DONE

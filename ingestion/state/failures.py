@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -49,6 +49,8 @@ DISMISS_IDS: Final = """UPDATE failures SET status = 'dismissed', note = :note
 # One failure.
 GET: Final = """SELECT f.*, t.name AS table_name, j.id AS job_id FROM failures f JOIN tables t ON t.id = f.table_id
     LEFT JOIN jobs j ON j.ordinal = f.job WHERE f.id = :id"""
+# The number of the newest failure.
+NEWEST: Final = "SELECT max(id) FROM failures"
 # What stands against certain keys of one table, from the index on what stands.
 OF_KEYS: Final = """SELECT f.*, t.name AS table_name, j.id AS job_id FROM failures f
     JOIN tables t ON t.id = f.table_id LEFT JOIN jobs j ON j.ordinal = f.job
@@ -84,6 +86,7 @@ _CLAUSES: Final = {
     "stages": "{plus}f.stage IN (SELECT value FROM json_each(:stages))",
     "tables": "{plus}f.table_id IN (SELECT value FROM json_each(:tables))",
     "keys": "{plus}f.key IN (SELECT value FROM json_each(:keys))",
+    "until": "f.id <= :until",
     "ids": "f.id IN (SELECT value FROM json_each(:ids))",
     "job_id": "f.job = (SELECT ordinal FROM jobs WHERE id = :job_id)",
 }
@@ -117,7 +120,9 @@ class Failures(StateConnection):
         more = items[-1].id if len(items) == limit else None
         return FailurePage(total=int(row[0]) if row else 0, items=tuple(items), next=more)
 
-    async def failures(self, filter: FailureFilter, *, page_size: int = 1000) -> AsyncIterator[Failure]:
+    async def failures(
+        self, filter: FailureFilter, *, page_size: int = 1000
+    ) -> AsyncGenerator[Failure, None]:
         """All that match, oldest first, in constant memory; those resolved meanwhile may be left out."""
         after = 0
         while page := await self._page(filter, after, page_size):
@@ -132,6 +137,11 @@ class Failures(StateConnection):
         where, params = await self._where(filter)
         row = await self._read_one(_COUNT.format(where=where), params)
         return int(row[0]) if row else 0
+
+    async def newest_failure(self) -> int:
+        """The number of the newest failure, 0 where there is none."""
+        row = await self._read_one(NEWEST)
+        return int(row[0] or 0) if row else 0
 
     async def failure_counts(self, filter: FailureFilter) -> dict[str, dict[str, int]]:
         """How many match, per table and kind."""
@@ -211,6 +221,8 @@ class Failures(StateConnection):
         if filter.causes is not None:
             causes = [row[0] for row in await self._read(CAUSES)]
             params["causes"] = json_list([cause for cause in causes if _matches(cause, filter.causes)])
+        if filter.until is not None:
+            params["until"] = filter.until
         if filter.job_id is not None:
             params["job_id"] = filter.job_id
         clauses = [clause.format(plus=plus) for name, clause in _CLAUSES.items() if name in params]

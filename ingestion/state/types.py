@@ -160,6 +160,8 @@ class FailureFilter:
     job_id: str | None = None
     keys: tuple[str, ...] | None = None
     ids: tuple[int, ...] | None = None
+    until: int | None = None
+    """The largest number that counts: what is stored later is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,17 @@ A row that is gone resolves its failures; a row that fails again keeps its failu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import replace
 
 from ingestion.connections import Connections
 from ingestion.jobs import job_services
 from ingestion.jobs.job_services import JobServices
 from ingestion.reports import RetryReport
+from ingestion.state.store import StateStore
 from ingestion.state.types import Failure, FailureFilter
-from ingestion.sync import deletes, reconciliation
+from ingestion.sync import deletes, reconciliation, settlement
 from ingestion.sync.partitions import Kind, Partition
 from ingestion.sync.settlement import TableRun
 from ingestion.sync.source_reader import Purpose, ReadBatch
@@ -28,23 +31,47 @@ async def retry(connections: Connections, filter: FailureFilter, *, canary: int 
     job does; what was settled until then stands.
     """
     state = await connections.state()
-    chosen: list[Failure] = []
-    async for failure in state.failures(filter):
-        chosen.append(failure)
-        if canary is not None and len(chosen) >= canary:
-            break
-    if not chosen:
+    # What fails for another reason meanwhile is a new failure: it is for the next retry.
+    filter = replace(filter, until=await state.newest_failure())
+    counts = await state.failure_counts(filter)
+    if not counts:
         return RetryReport(0, 0, 0)
-    tables = sorted({failure.table for failure in chosen})
-    has_files = any(failure.kind == "file" for failure in chosen)
-    async with job_services.opened(connections, "retry", tables, fetch_files=has_files) as services:
-        for table in tables:
-            await _table(services, table, [f for f in chosen if f.table == table])
-    still_open = {
-        f.id async for f in state.failures(FailureFilter(kinds=None, ids=tuple(f.id for f in chosen)))
-    }
-    failed = sum(1 for failure in chosen if failure.id in still_open)
-    return RetryReport(len(chosen), len(chosen) - failed, failed, stopped_after_canary=canary is not None)
+    has_files = any("file" in kinds for kinds in counts.values())
+    total = sum(sum(kinds.values()) for kinds in counts.values())
+    canaries: list[int] = []
+    async with job_services.opened(connections, "retry", sorted(counts), fetch_files=has_files) as services:
+        for table in sorted(counts):
+            only = replace(filter, tables=(settlement.glob_of(table),))
+            if canary is None:
+                await _all_of(services, table, only)
+            elif step := [f async for f in _first(state, only, canary - len(canaries))]:
+                await _table(services, table, step)
+                canaries += [failure.id for failure in step]
+    if canary is None:
+        failed = await state.failure_count(filter)
+        return RetryReport(total, total - failed, failed)
+    failed = await state.failure_count(FailureFilter(kinds=None, ids=tuple(canaries)))
+    return RetryReport(len(canaries), len(canaries) - failed, failed, stopped_after_canary=True)
+
+
+async def _all_of(services: JobServices, table: str, filter: FailureFilter) -> None:
+    """Try a table's failures again, a bounded number at a time."""
+    null_keys, step = True, list[Failure]()
+    async with aclosing(services.io.state.failures(filter)) as failures:
+        async for failure in failures:
+            step.append(failure)
+            if len(step) >= _KEYS_PER_STEP:
+                await _table(services, table, step, null_keys=null_keys)
+                null_keys = null_keys and all(failure.key for failure in step)
+                step = []
+    if step:
+        await _table(services, table, step, null_keys=null_keys)
+
+
+async def _first(state: StateStore, filter: FailureFilter, count: int) -> AsyncGenerator[Failure, None]:
+    if count > 0:
+        for failure in (await state.failure_page(filter, limit=count)).items:
+            yield failure
 
 
 def whole(run: TableRun) -> ReadBatch:
@@ -59,14 +86,17 @@ async def settle_keys(run: TableRun, keys: Iterable[str]) -> None:
         await deletes.remove_gone(run, listed[start : start + _KEYS_PER_STEP], whole(run))
 
 
-async def _table(services: JobServices, table: str, failures: list[Failure]) -> None:
+async def _table(
+    services: JobServices, table: str, failures: list[Failure], *, null_keys: bool = True
+) -> None:
+    """Settle what these failures are of; rows without a key, which go together, only with `null_keys`."""
     run = await services.table_run(table)
     by_kind: dict[str, list[Failure]] = defaultdict(list)
     for failure in failures:
         by_kind[failure.kind].append(failure)
     records = by_kind["record"] + by_kind["warning"]
     nameless = [failure.id for failure in records if not failure.key]
-    if nameless:
+    if nameless and null_keys:
         await _null_keys(run)
         # A row that was given a key stands under it now, and only a read of what changed finds it there.
         if await _settled(services, nameless) and await services.io.state.last_success(table) is not None:

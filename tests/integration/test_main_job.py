@@ -241,6 +241,13 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(world: World) -> Non
     asked = world.run("ingest", "--full", "--dry-run", "--tables", "rfis,api_*", "--json").json
     assert {t["table"] for t in asked["estimate"]["tables"]} == {"rfis", "api_credentials"}
     assert "[masked]" in json.dumps(asked["documents"]["api_credentials"])
+    text = world.run("ingest", "--full", "--dry-run", "--tables", "rfis,inspections").out
+    (row,) = [line.split() for line in text.splitlines() if line.startswith("rfis ")]
+    rows = next(t["rows"] for t in asked["estimate"]["tables"] if t["table"] == "rfis")
+    assert row[1] == row[3] == f"{rows:,}"
+    assert "nothing was written" in text
+    assert json.loads(text.partition("its first row as a document\n")[2]) == asked["documents"]["rfis"]
+    assert "inspections: no row that could be shown as a document" in text
     assert world.documents() == before
 
 

@@ -132,7 +132,17 @@ def test_a_retry_settles_what_was_mended_in_the_source(commands: CommandLine) ->
     retried = commands("jobs", "list", "--json").json["items"][0]
     assert (retried["kind"], retried["status"]) == ("retry", "partial")
     assert [c["sync_status"] for c in commands("checkpoints", "list", "--json").json["items"]] == ["partial"]
+    # Three first; where they fail again the rest is left alone.
+    canary = commands("failures", "retry", "--canary", "--json")
+    assert (canary.code, canary.json) == (3, {"tried": 3, "resolved": 0, "failed": 3})
+    assert "the rest was not tried" in canary.err
+    cluster = commands("failures", "retry", "--cause", "null_key", "--json").json
+    nameless = sum(item["cause"] == "null_key" for item in listed)
+    assert cluster == {"tried": nameless, "resolved": 0, "failed": nameless}
     doubled = next(item["key"] for item in listed if item["cause"] == "duplicate_key")
+    one = next(item["id"] for item in listed if item["key"] == doubled)
+    assert commands("failures", "retry", "--id", str(one), "--json").json["tried"] == 1
+    assert commands("failures", "show", str(one)).json["attempts"] > 2
     sql(commands, f"DELETE FROM photos WHERE ctid IN (SELECT max(ctid) FROM photos WHERE id = {doubled})")
     sql(commands, "UPDATE photos SET id = 77 WHERE id IS NULL")
     tried = commands("failures", "retry", "--canary", "--json", "--table", "ph*")
@@ -258,6 +268,12 @@ def test_every_job_counts_what_the_index_holds(commands: CommandLine) -> None:
     mine = {(line["event"], line.get("table")) for line in told if line.get("job") == last.json["job_id"]}
     ended = {("table_finished", "rfis"), ("table_finished", "vendors")}
     assert {("job_started", None), *ended, ("job_finished", None)} <= mine
+    status = commands("sync", "--status").out
+    fresh = {line.split()[0]: line.split()[1:] for line in status.splitlines() if line}
+    assert fresh["rfis"][0] == "completed"
+    assert fresh["rfis"][-1].endswith("Z")
+    assert fresh["photos"] == ["pending", "never"]
+    assert f"newest job: {last.json['job_id']}, incremental, completed" in status
 
 
 def test_documents_of_tables_left_out_renamed_or_dropped_stay_until_the_operator_says_so(
