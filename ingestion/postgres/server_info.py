@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ingestion import errors
 
 if TYPE_CHECKING:
     from ingestion.db_connection import DatabaseConnection
@@ -66,5 +69,10 @@ async def read(db: DatabaseConnection) -> ServerInfo:
     if row.pop("may_timeline"):
         (found,) = await db.execute("SELECT timeline_id FROM pg_control_checkpoint()")
         timeline = found["timeline_id"]
+    if not row["in_recovery"]:
+        # A server that was promoted a moment ago has not told its control file yet.
+        with suppress(errors.IngestionError):
+            (found,) = await db.execute("SELECT pg_walfile_name(pg_current_wal_insert_lsn()) AS name")
+            timeline = int(found["name"][:8], 16)
     row["snapshot_xmin"], row["snapshot_xmax"] = int(row["snapshot_xmin"]), int(row["snapshot_xmax"])
     return ServerInfo(**row, system_identifier=identifier, timeline=timeline)

@@ -42,11 +42,11 @@ class IndexSide:
                 fields = document["fields"]
                 key = str(fields.get("doc_id", "")).partition(":")[2]
                 if document_ids.key_bucket(key) in buckets:
-                    found[key] = _digest_of(fields)
+                    found[key] = digest_of(fields)
         return found
 
 
-def _digest_of(fields: dict[str, Any]) -> int:
+def digest_of(fields: dict[str, Any]) -> int:
     """The digest of what the index returns; one that does not match the stored digest shows damage."""
     metadata = {**fields.get("metadata", {}), **fields.get("metadata_long", {})}
     return digest.row_digest(metadata, fields.get("relationships", []))

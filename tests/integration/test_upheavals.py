@@ -46,7 +46,12 @@ async def stage(services: Services) -> AsyncIterator[Stage]:
 
 
 async def meanwhile(
-    stage: Stage, act: Callable[[], Awaitable[object]], *, after: int = 10, kind: str = "full"
+    stage: Stage,
+    act: Callable[[], Awaitable[object]],
+    *,
+    after: int = 10,
+    kind: str = "full",
+    **settings: Any,
 ) -> Ended:
     """Run a job; `act` happens once Vespa was asked to store so many documents, and the job waits for it."""
     reached, acted = asyncio.Event(), asyncio.Event()
@@ -62,7 +67,7 @@ async def meanwhile(
         return None
 
     stage.services.vespa_proxy.plan = plan
-    job = asyncio.create_task(stage.job(kind))
+    job = asyncio.create_task(stage.job(kind, **settings))
     await asyncio.wait_for(reached.wait(), 30)
     await act()
     acted.set()
