@@ -111,6 +111,7 @@ def child(request: dict[str, Any], answer_to: int) -> None:
         defaults = sync_manager.SyncManager.__init__.__kwdefaults__
         assert defaults is not None
         defaults["blocks_per_partition"] = 3
+        defaults["processes"] = request.get("processes", 0)
         # What is in a file is another test's question.
         vars(stage)["Extractor"] = lambda: None
         if request.get("clock_s"):

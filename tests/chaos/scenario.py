@@ -93,6 +93,8 @@ class Run:
         self.stage = Stage(
             services, seed, tables, batch_size=rng.choice((7, 13, 25, 60)), workers=rng.choice((1, 1, 2))
         )
+        # Worker processes are started anew for every job, which takes its time.
+        self.processes = int(random.Random(f"processes {seed}").random() < 0.15)
         self._left: set[str] = set()
         self._steps = _STEPS if "papers" not in tables else (*_STEPS, *FILE_POINTS * 4)
 
@@ -124,7 +126,8 @@ class Run:
         plan = self.stage.plan
         self._say(
             f"tables {', '.join(self.stage.tables)}; batches of {plan.batch_size}; {plan.workers} workers; "
-            f"{'a quiet source; ' if self.quiet else ''}faults 1:{self.fault_rate}"
+            f"{'a worker process; ' if self.processes else ''}{'a quiet source; ' if self.quiet else ''}"
+            f"faults 1:{self.fault_rate}"
         )
         if self.quiet:
             expected = await oracle.expectations(self.stage.url, self.stage.tables)
@@ -165,6 +168,7 @@ class Run:
                 after_s=aim.after_s,
                 with_signal=aim.with_signal,
                 clock_s=rng.choice(_CLOCKS),
+                processes=self.processes,
             )
             self._note(kind, job, aim, ended)
             newest = self.stage.newest_job()

@@ -77,7 +77,8 @@ class Stage:
     ) -> Ended:
         """Run a job in a process of its own, which may be killed at a named point or after some seconds.
 
-        `more` may hold `clock_s`, by how much its clock is wrong, `largest_file` in bytes, and settings.
+        `more` may hold `clock_s`, by how much its clock is wrong, `largest_file` in bytes, `processes` that make
+        and feed documents, and settings.
         """
         asked = {
             "kind": kind,
@@ -85,7 +86,9 @@ class Stage:
             "resume": resume or None,
             "allow_mass_delete": True,
         }
-        whims: dict[str, Any] = {name: more.pop(name) for name in ("clock_s", "largest_file") if name in more}
+        whims: dict[str, Any] = {
+            name: more.pop(name) for name in ("clock_s", "largest_file", "processes") if name in more
+        }
         return await self._process(
             {"job": asked, "kills": list(kills), **whims}, after_s, with_signal, **more
         )
