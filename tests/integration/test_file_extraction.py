@@ -83,7 +83,8 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "said"), [("hangs", "longer than"), ("crashes", "its content ended the reader"), ("babbles", "ended")]
+    ("behaviour", "said"),
+    [("hangs", "longer than"), ("crashes", "its content ended the reader"), ("babbles", "ended")],
 )
 async def test_a_child_that_misbehaves_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str, said: str
