@@ -38,6 +38,8 @@ SERVER_TIMEOUT_S = 20
 
 _OUR_IDS = re.compile(r"[A-Za-z0-9_.~:-]*")
 """Ids of which nothing but the colon needs encoding: nearly all that we make."""
+_OF_SCHEMA = re.compile(r"\b(field|attribute|schema|source|profile|summary|document type)\b", re.IGNORECASE)
+"""What Vespa's messages speak of when the deployed application lacks what a query names."""
 _DEPLOY_HINT = "Run `procore-ingest vespa deploy`, then try again."
 
 
@@ -279,7 +281,11 @@ class VespaSession:
         if answer.status == 200 and not root.get("errors"):
             return dict(root)
         if answer.status == 400 or answer.status == 200:
-            raise errors.IndexError(f"Vespa refused the query: {answer.message}", hint=_DEPLOY_HINT)
+            about_schema = _OF_SCHEMA.search(answer.message) is not None
+            raise errors.IndexError(
+                f"Vespa refused the query: {answer.message}",
+                hint=_DEPLOY_HINT if about_schema else "Ask for something else.",
+            )
         raise errors.VespaUnavailable(
             f"Vespa at {redact_text(self.url)} could not answer a query ({answer.status}: {answer.message})",
             hint="Wait until it is up (`procore-ingest doctor` checks it), then try again.",

@@ -187,7 +187,11 @@ async def test_search_ranks_filters_and_shows_where_it_matched(session: client.V
     assert [h.doc_id for h in (await queries.search(session, "damper", project=5)).hits] == ["rfis:2"]
     big = await queries.search(session, "damper", project=2**49 + 1, table="rfis")
     assert [h.doc_id for h in big.hits] == ["rfis:1"]
-    assert (await queries.search(session, 'no"such\\word')).hits == ()
+    for text in ('no"such\\word', "note:this", "pages:many", "http://x:80/?a=b", "(a OR b", "-", ":", "a:"):
+        assert (await queries.search(session, text)).hits == ()
+    with pytest.raises(errors.IndexError, match="only negative items") as caught:
+        await queries.search(session, "-damper")
+    assert "deploy" not in caught.value.hint
     assert {h.doc_id for h in (await queries.search(session, "")).hits} == {"rfis:1", "rfis:2", "photos:3"}
 
 

@@ -85,6 +85,9 @@ SEARCHES: list[tuple[str, str, str, Body]] = [
     (f"{YQL}#numeric", "range(updated_at, 5000000002L, 5000000003L)", "2 3", {}),
     (f"{YQL}#numeric", "range(updated_at, 5000000003L, Infinity)", "3 4", {}),
     (f"{YQL}#numeric", "range(updated_at, -Infinity, Infinity)", "1 2 3 4", {}),
+    (f"{YQL}#numeric", "({bounds: 'leftOpen'}range(updated_at, 5000000002L, 5000000003L))", "3", {}),
+    (f"{YQL}#numeric", "({bounds: 'rightOpen'}range(updated_at, 5000000002L, 5000000003L))", "2", {}),
+    (f"{YQL}#numeric", "({bounds: 'open'}range(updated_at, 5000000001L, 5000000004L))", "2 3", {}),
     (f"{YQL}#in", "project_id in (11, 12)", "1 3", {}),
     (f"{YQL}#in", "source_id in ('1', '4')", "1 4", {}),
     (f"{YQL}#in", "project_id in (@numbers)", "2 4", {"numbers": "10,99"}),
@@ -108,6 +111,16 @@ SEARCHES: list[tuple[str, str, str, Body]] = [
     (f"{QUERY}#model.type", "userQuery()", "1", {"query": "foundation pour", "type": "phrase"}),
     (SIMPLE, "userQuery()", "1", {"query": '"concrete pump" +foundation', "type": "all"}),
     (SIMPLE, "userQuery()", "2 4", {"query": "source_table:rfis project_id:10", "type": "all"}),
+    (SIMPLE, "userQuery()", "3", {"query": "steel:beam", "type": "all"}),
+    (SIMPLE, "userQuery()", "1 2", {"query": "concrete (pump inspection)", "type": "all"}),
+    (SIMPLE, "userQuery()", "1", {"query": "concrete -(inspection samples)", "type": "all"}),
+    (SIMPLE, "userQuery()", "1 2", {"query": "concrete! foundation!200", "type": "all"}),
+    (SIMPLE, "userQuery()", "1 2 3 4", {"query": "source_table:rf*", "type": "all"}),
+    (SIMPLE, "userQuery()", "1 3", {"query": "project_id:>10", "type": "all"}),
+    (SIMPLE, "userQuery()", "2 4", {"query": "project_id:<11", "type": "all"}),
+    (SIMPLE, "userQuery()", "2 3", {"query": "updated_at:[5000000002;5000000003]", "type": "all"}),
+    (SIMPLE, "userQuery()", "3 4", {"query": "updated_at:[5000000003;]", "type": "all"}),
+    (SIMPLE, "userQuery()", "", {"query": "project_id:-10", "type": "all"}),
 ]  # fmt: skip
 
 

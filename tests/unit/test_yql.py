@@ -130,7 +130,8 @@ def test_a_whole_statement_is_read() -> None:
         ("t contains ({substring: true}'a')", "substring"),
         ("m contains sameElement(n > 3)", "sameElement"),
         ("{grammar: 'raw'}userInput('x')", "raw"),
-        ("userInput('(a b)')", "parentheses"),
+        ("userInput('metadata:{key:a}')", "sameElement"),
+        ("userInput('filename:*pdf')", "suffix"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(condition: str, named: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from ingestion.sandbox.vespa_endpoint.grouping import Grouping
 
@@ -110,4 +109,5 @@ class UserText:
     text: str = ""
     type: str = "weakAnd"
     default_index: str = "default"
-    parameters: dict[str, Any] = field(default_factory=dict)
+    restrict: tuple[str, ...] = ()
+    """Document types of `model.restrict`; none named means any."""

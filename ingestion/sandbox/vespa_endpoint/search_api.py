@@ -59,7 +59,17 @@ _UNSUPPORTED = (
     "searchChain",
     "model.searchPath",
     "presentation.bolding",
-    "pos.ll",
+    "pos",
+    "streaming",
+    "rules",
+    "weakAnd",
+    "wand",
+    "ranking.listFeatures",
+    "ranking.location",
+    "ranking.matchPhase",
+    "ranking.rankScoreDropLimit",
+    "ranking.secondPhase",
+    "ranking.globalPhase",
 )
 
 
@@ -152,6 +162,7 @@ def _query(parameters: Mapping[str, Any]) -> tuple[Query, Select | None]:
         text=str(parameters.get("query", "")),
         type=str(parameters.get("model.type", "weakAnd")),
         default_index=str(parameters.get("model.defaultIndex", "default")),
+        restrict=tuple(_names(parameters.get("model.restrict"))),
     )
     yql = parameters.get("yql")
     select: Select | None = None

@@ -28,6 +28,7 @@ from ingestion.sandbox.vespa_endpoint.query_tree import (
     UserText,
 )
 from ingestion.sandbox.vespa_endpoint.simple_query import parse_simple
+from ingestion.vespa.schemas import SCHEMAS, Schema
 
 _TOKEN = re.compile(
     r"""(?:\s|//[^\n]*|/\*.*?\*/)*(?:
@@ -44,6 +45,7 @@ _BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*\Z", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _COMPARISONS = ("=", "<", "<=", ">", ">=")
 _MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_BOUNDS = {"closed": (">=", "<="), "open": (">", "<"), "leftOpen": (">", "<="), "rightOpen": (">=", "<")}
 _LEAST = -(2**63)
 # Annotations that never change which documents match; everything else must be known or refused.
 _HARMLESS = frozenset(
@@ -89,6 +91,7 @@ def _split_groupings(text: str) -> tuple[str, tuple[tuple[Grouping, ...], ...]]:
 class _Parser:
     def __init__(self, text: str, parameters: Mapping[str, Any], user: UserText) -> None:
         self.text, self.parameters, self.user = text, parameters, user
+        self.schemas: list[Schema] = list(SCHEMAS.values())
         self.tokens: list[tuple[str, str]] = []
         position = 0
         while not _BLANK.match(text, position):
@@ -105,6 +108,12 @@ class _Parser:
         self.keyword("select")
         fields = self.fields()
         sources = self.sources()
+        named = set(sources) & set(SCHEMAS) or set(SCHEMAS)
+        self.schemas = [
+            schema
+            for name, schema in SCHEMAS.items()
+            if name in named and name in (self.user.restrict or named)
+        ]
         where: Node = Constant(True)
         if self.accept("where"):
             where = self.expression()
@@ -211,19 +220,20 @@ class _Parser:
     def function(self, annotations: dict[str, Any]) -> Node:
         name = self.take()[1]
         if name == "range":
-            self.check(annotations, frozenset())
-            return self.range()
+            self.check(annotations, frozenset({"bounds"}))
+            return self.range(str(annotations.get("bounds", "closed")))
         self.symbol("(")
         if name == "userQuery":
             self.check(annotations, frozenset())
             self.symbol(")")
-            return parse_simple(self.user.text, self.user.type, self.user.default_index)
+            return parse_simple(self.user.text, self.user.type, self.user.default_index, self.schemas)
         if name == "userInput":
             self.check(annotations, frozenset({"grammar", "defaultIndex", "language"}))
             text = str(self.literal())
             self.symbol(")")
             grammar = str(annotations.get("grammar", "weakAnd"))
-            return parse_simple(text, grammar, str(annotations.get("defaultIndex", self.user.default_index)))
+            index = str(annotations.get("defaultIndex", self.user.default_index))
+            return parse_simple(text, grammar, index, self.schemas)
         if name == "weakAnd":
             self.check(annotations, frozenset())
             items = [self.expression()]
@@ -233,7 +243,10 @@ class _Parser:
             return items[0] if len(items) == 1 else AnyOf(tuple(items))
         raise unsupported(f"'{name}(…)' in YQL")
 
-    def range(self) -> Node:
+    def range(self, kind: str) -> Node:
+        if kind not in _BOUNDS:
+            raise self.failure(f"'{kind}' is none of the bounds {', '.join(_BOUNDS)}")
+        above, below = _BOUNDS[kind]
         self.symbol("(")
         field = self.name()
         bounds = []
@@ -244,9 +257,11 @@ class _Parser:
         parts: list[Node] = []
         # Without a bound on either side, a document still needs a value.
         if bounds[0] is not None or bounds[1] is None:
-            parts.append(Compare(field, ">=", _LEAST if bounds[0] is None else bounds[0]))
+            parts.append(
+                Compare(field, ">=", _LEAST) if bounds[0] is None else Compare(field, above, bounds[0])
+            )
         if bounds[1] is not None:
-            parts.append(Compare(field, "<=", bounds[1]))
+            parts.append(Compare(field, below, bounds[1]))
         return AllOf(tuple(parts))
 
     def bound(self) -> int | float | None:
