@@ -180,6 +180,30 @@ async def test_an_application_that_does_not_come_up_is_named_with_what_it_lacks(
         await wait_for(DataPlane(status=[status], visit=[visit], versions=[version]), timeout_s=0.01)
 
 
+@pytest.mark.parametrize("command", [("ingest", "--full"), ("sync", "--once")])
+async def test_a_job_asks_the_index_first_and_names_the_fields_that_it_lacks(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing else is asked: the source of this test is not even there."""
+
+    async def answer(request: web.Request) -> web.Response:
+        fields = request.query.get("fieldSet", "")
+        lacking = any(name in fields for name in ("row_digest", "procore_file:"))
+        body = {"pathId": request.path, "documents": [], "status": {"code": "up"}}
+        return web.json_response(body, status=400 if lacking else 200)
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", answer)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        source = "postgresql://nobody@127.0.0.1:1/none"
+        code = await run(*command, "--vespa-url", url, "--database-url", source)
+    said = capsys.readouterr().err
+    assert code == ExitCode.VESPA, said
+    assert f"the application at {url} lacks procore_record.row_digest, procore_file.doc_id, " in said
+    assert "procore-ingest vespa deploy" in said
+
+
 @pytest.mark.parametrize("deployed", [0, 1, package.PACKAGE_VERSION])
 async def test_doctor_compares_the_deployed_package_with_the_needed_one(
     deployed: int, capsys: pytest.CaptureFixture[str]
