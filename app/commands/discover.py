@@ -51,7 +51,8 @@ async def run(inv: Invocation) -> ExitCode:
         out.say("kept: every later run obeys; records in the index follow with the next sync of their table")
     unreadable = [table for table in schema.tables if not table.readable]
     if unreadable:
-        out.say(f"{len(unreadable)} tables cannot be read: {', '.join(t.name for t in unreadable[:10])}")
+        count = "1 table" if len(unreadable) == 1 else f"{len(unreadable):,} tables"
+        out.say(f"{count} cannot be read: {', '.join(t.name for t in unreadable[:10])}")
     if not schema.tables:
         out.say("The database has no tables that this role can see.")
     return ExitCode.DONE

@@ -206,8 +206,13 @@ def _overall_warnings(tables: Sequence[Table]) -> list[str]:
     found = []
     unreadable = [t.name for t in tables if not t.readable]
     if unreadable:
-        found.append(f"{len(unreadable)} tables cannot be read: {', '.join(unreadable[:10])}")
+        found.append(f"{_tables(unreadable)} cannot be read: {', '.join(unreadable[:10])}")
     estimated = [t.name for t in tables if t.readable and not t.row_count_exact]
     if estimated:
-        found.append(f"{len(estimated)} row counts are estimates: {', '.join(estimated[:10])}")
+        are = "row count is an estimate" if len(estimated) == 1 else "row counts are estimates"
+        found.append(f"{len(estimated):,} {are}: {', '.join(estimated[:10])}")
     return found
+
+
+def _tables(names: Sequence[str]) -> str:
+    return "1 table" if len(names) == 1 else f"{len(names):,} tables"

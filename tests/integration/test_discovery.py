@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ingestion import errors
 from ingestion.db_connection import ConnectionConfig, DatabaseConnection
 from ingestion.discovery import keys, schema_export
+from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
 from ingestion.schema_discovery import SchemaDiscovery, SchemaMap
 
 ODD = 'we"ird\nTäble'
@@ -242,26 +244,95 @@ async def test_a_locked_table_costs_only_itself(
     assert found.table("busy").warnings
 
 
-async def test_a_table_dropped_on_the_way_and_a_view_that_errors_cost_only_themselves(
+async def test_a_table_dropped_between_two_queries_costs_only_itself(
+    admin: asyncpg.Connection, discovery: SchemaDiscovery, postgres: EmbeddedPostgres, empty_database: str
+) -> None:
+    await admin.execute(
+        "CREATE TABLE gone (id int, updated_at timestamp, url text, ids int[]);"
+        "INSERT INTO gone SELECT n, now(), 'x', ARRAY[n] FROM generate_series(1, 9) n;"
+        "CREATE TABLE stays (id int, gone_id int, updated_at timestamp); INSERT INTO stays VALUES (1, 1, now())"
+    )
+    database = urlsplit(empty_database).path[1:]
+
+    def drop(step: str, done: int, total: int) -> None:
+        # Blocks the event loop: what comes after is asked of a table that is not there any more.
+        if step == "rows" and done == total:
+            postgres.psql("DROP TABLE gone", database=database)
+
+    found = await discovery.discover(include_samples=True, include_stats=True, on_progress=drop)
+    examined = {w.partition(" not examined")[0] for w in found.table("gone").warnings}
+    assert examined == {"times", "files", "samples", "statistics"}
+    stays = found.table("stays")
+    assert (stays.readable, stays.warnings, stays.timestamp_column) == (True, [], "updated_at")
+    assert stays.samples
+
+
+async def test_what_errors_when_it_is_read_costs_only_itself(
     admin: asyncpg.Connection, discovery: SchemaDiscovery
 ) -> None:
     await admin.execute(
-        "CREATE TABLE gone (id int, updated_at timestamp); INSERT INTO gone VALUES (1, now());"
-        "CREATE TABLE stays (id int);"
-        "CREATE VIEW broken AS SELECT (1 / 0)::text AS url"
+        "CREATE TABLE stays (id int); INSERT INTO stays VALUES (1);"
+        "CREATE VIEW broken AS SELECT (1 / 0)::text AS file_url;"
+        "CREATE MATERIALIZED VIEW never AS SELECT 1 AS id WITH NO DATA;"
+        "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;"
+        "CREATE FOREIGN TABLE far (id int, url text) SERVER nowhere"
     )
-    loop = asyncio.get_running_loop()
-    dropped: list[asyncio.Task[object]] = []
+    found = await discovery.discover(include_samples=True, include_stats=True)
+    assert [(v.name, v.readable) for v in found.views] == [("broken", True), ("never", False)]
+    far = found.table("far")
+    assert (far.kind, far.readable) == ("foreign", False)
+    assert "foreign-data wrapper" in (far.problem or "")
+    assert found.table("stays").row_count_exact
+    assert "1 table cannot be read: far" in found.warnings
 
-    def drop(step: str, done: int, total: int) -> None:
-        if step == "rows" and done == total and not dropped:
-            dropped.append(loop.create_task(admin.execute("DROP TABLE gone")))
 
-    found = await discovery.discover(include_samples=True, include_stats=True, on_progress=drop)
-    await dropped[0]
-    assert found.table("stays").readable
-    assert found.has_table("gone")
-    assert [v.name for v in found.views] == ["broken"]
+async def test_billions_of_rows_by_estimate_are_said_as_such_and_cost_no_time(
+    admin: asyncpg.Connection, discovery: SchemaDiscovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await admin.execute(
+        "CREATE TABLE huge (id bigint, updated_at timestamp, url text, parent_id bigint, doc jsonb);"
+        "INSERT INTO huge SELECT n, now(), 'https://x.example/a.pdf', n, '{}' FROM generate_series(1, 50) n;"
+        "UPDATE pg_class SET reltuples = 7e12, relpages = 2000000000 WHERE relname = 'huge'"
+    )
+    counted = (await discovery.discover(include_samples=True, include_stats=True)).table("huge")
+    assert (counted.row_count, counted.row_count_exact, counted.key_columns) == (50, True, ["id"])
+    monkeypatch.setattr(keys.count, "__kwdefaults__", {"table_limit_s": 5.0, "total_limit_s": 0.0})
+    found = await discovery.discover(include_samples=True, include_stats=True)
+    huge = found.table("huge")
+    assert huge.row_count_exact is False
+    assert abs(huge.row_count - 7e12) < 1e9
+    assert huge.samples
+    assert f"about {huge.row_count:,}" in discovery.to_markdown(found)
+    assert SchemaMap.from_json(discovery.to_json(found)) == found
+
+
+async def test_names_with_quotes_and_newlines_go_through_every_step(
+    admin: asyncpg.Connection, discovery: SchemaDiscovery
+) -> None:
+    def q(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    people, notes = 'pe"op\nle $1 %s', "no'tes; --\t\\ {0} 😀"
+    key, url, at, refs = 'i"d\n', "file url\n%", "updated_at\n$2", "{x}`|"
+    await admin.execute(
+        f"""CREATE SCHEMA {q("s.x y")};
+        CREATE TABLE {q("s.x y")}.{q(people)} ({q(key)} bigint PRIMARY KEY, {q("na'me")} text);
+        CREATE TABLE {q(notes)} (id bigint, {q(refs)} bigint REFERENCES {q("s.x y")}.{q(people)}, {q(url)} text,
+          {q(at)} timestamp, {q("j`son")} jsonb, {q("li|st_ids")} bigint[]);
+        INSERT INTO {q("s.x y")}.{q(people)} SELECT n * 77, 'x' FROM generate_series(1, 60) n;
+        INSERT INTO {q(notes)} SELECT n, n * 77, 'https://x.example/' || n || '.pdf', now(), '{{"a": 1}}',
+          ARRAY[n * 77] FROM generate_series(1, 60) n"""
+    )
+    found = await discovery.discover(include_samples=True, include_stats=True)
+    table = found.table(notes)
+    assert table.warnings == []
+    assert (table.row_count, table.key_columns, len(table.samples)) == (60, ["id"], 5)
+    assert [f.column_name for f in table.file_reference_columns] == [url]
+    assert (found.relations_from(notes)[0].target_column, table.column(refs).distinct) == (key, 60)
+    assert SchemaMap.from_json(discovery.to_json(found)) == found
+    markdown = discovery.to_markdown(found)
+    assert all(line.count("|") >= 2 for line in markdown.splitlines() if line.startswith("| "))
+    assert 'pe"op\nle' not in markdown + schema_export.to_mermaid(found)
 
 
 async def test_progress_names_every_step_and_ends(
