@@ -138,7 +138,7 @@ def says(step: Step, facts: GuideFacts) -> str:
 
 def _choose_says(facts: GuideFacts) -> str:
     taken = f"{facts.included} of {facts.tables or 0} tables taken"
-    return f"{taken}: space leaves out, and see what dangles."
+    return f"{taken}: space toggles, + and - take patterns."
 
 
 def _connect_says(facts: GuideFacts) -> str:

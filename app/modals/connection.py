@@ -169,7 +169,7 @@ class ConnectionForm(Dialog[Entered | None]):
         try:
             text, tone = says(await ask())
         except Exception as error:
-            text, tone = f"{explain(error)} {advice(error)}", "bad"
+            text, tone = f"{explain(error).rstrip(chr(46))}. {advice(error)}".strip(), "bad"
         mark = glyphs.ok if tone == "good" else glyphs.warn if tone == "warn" else glyphs.bad
         if self.is_mounted:
             self._say(side, f"{mark} {text}", tone)

@@ -37,6 +37,9 @@ _COLUMNS = (
 )
 
 
+_ORDER = {"bad": 0, "warn": 1, "faint": 2, "good": 2}
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
     """One table: what became of its first rows; `sampled` None while it was not tried yet."""
@@ -88,7 +91,7 @@ class DryRun(Dialog[None]):
 
     def compose_inside(self) -> ComposeResult:
         yield Static("", id="said", markup=False)
-        yield RowList[Tried](_COLUMNS, self._cells, lambda one: one.estimate.table, id="tables")
+        yield RowList[Tried](_COLUMNS, self._cells, lambda one: one.estimate.table, live=True, id="tables")
 
     def on_mount(self) -> None:
         listing = self.query_one(RowList)
@@ -120,14 +123,16 @@ class DryRun(Dialog[None]):
             self._show()
 
     def _show(self) -> None:
-        self.query_one(RowList).set_items(list(self._tables))
+        listing: RowList[Tried] = self.query_one(RowList)
+        # What needs a look comes first, as soon as it is known.
+        listing.set_items(sorted(self._tables, key=lambda one: _ORDER[one.tone]))
         done = [one for one in self._tables if one.sampled is not None]
         rows = sum(one.sampled or 0 for one in done)
         refused, warned = sum(one.refused for one in done), sum(one.warned for one in done)
         unread = sum(bool(one.note) and not one.sampled for one in done)
-        text = f"{len(done):,} of {formatting.plural(len(self._tables), 'table')}, {rows:,} rows tried: "
-        text += f"{rows - refused:,} documents, {warned:,} with warnings, {refused:,} refused"
-        text += f", {formatting.plural(unread, 'table')} not readable" if unread else ""
+        text = f"{len(done):,} of {formatting.plural(len(self._tables), 'table')}, {rows:,} rows: "
+        text += f"{rows - refused:,} documents, {warned:,} warned, {refused:,} refused"
+        text += f", {unread:,} unreadable" if unread else ""
         self.query_one("#said", Static).update(Content(text))
         ended = len(done) == len(self._tables)
         self.query_one(".frame").border_title = Content("Dry run" + ("" if ended else ": trying"))

@@ -41,8 +41,8 @@ class Evidence(Dialog[Judged | None]):
     footing = "a accepts, x rejects, w withdraws a verdict, esc leaves it"
 
     DEFAULT_CSS = """
-    Evidence > .frame { width: 100; height: 92%; padding: 0 1; }
-    Evidence FieldList { height: 1fr; }
+    Evidence > .frame { width: 100; height: auto; max-height: 96%; padding: 0 1; }
+    Evidence FieldList { height: 14; }
     Evidence .buttons { margin-top: 0; }
     """
 
@@ -85,6 +85,14 @@ class Evidence(Dialog[Judged | None]):
         listing.focus()
         self._look()
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """As high as what is said, as far as there is room."""
+        listing = self.query_one(FieldList)
+        listing.styles.height = max(6, min(listing.line_count, self.app.size.height - 5))
+
     @work(group="sample", exit_on_error=False)
     async def _look(self) -> None:
         service = cast("IngestApp", self.app).bridge.service
@@ -95,6 +103,7 @@ class Evidence(Dialog[Judged | None]):
             self._sample = RelationSample(problem=problem)
         if self.is_mounted:
             self.query_one(FieldList).set_fields(self._fields(), keep=True)
+            self.call_after_refresh(self._fit)
 
     # -- what is said ------------------------------------------------------------------------------------------
 

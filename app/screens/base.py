@@ -36,7 +36,7 @@ class BaseScreen(Screen[None]):
     scope: ClassVar[str] = ""
     AUTO_FOCUS: ClassVar[str | None] = None
     wide_at: ClassVar[int] = 110
-    """From this many columns on the screen has the class `-wide`; below 90 it has `-narrow`."""
+    """From this many columns on a screen has the class `-wide`, from 160 on `-huge`; below 90 `-narrow`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if cls.__dict__.get("scope"):
@@ -71,6 +71,7 @@ class BaseScreen(Screen[None]):
     def on_resize(self) -> None:
         width, height = self.app.size
         self.set_class(width >= self.wide_at, "-wide")
+        self.set_class(width >= 160, "-huge")
         self.set_class(width < 90, "-narrow")
         self.set_class(height < 30, "-short")
         self.set_class(not self.ingest_app.guide_shown, "-unguided")

@@ -174,9 +174,8 @@ class PlanScreen(BaseScreen):
             listing.set_notice(Notice("Nothing is taken", "Press a to take all tables, or space on one."))
             return
         dangling = estimate.dangling if estimate is not None else ()
-        fields = parts.effects(schema, self._draft.included, dangling, self.glyphs)
-        if table is not None:
-            fields += parts.what_if(schema, self._draft.included, table, self.glyphs)
+        fields = parts.what_if(schema, self._draft.included, table, self.glyphs) if table is not None else []
+        fields += parts.effects(schema, self._draft.included, dangling, self.glyphs)
         listing.set_fields(fields, keep=True)
 
     def _rule_lines(self, width: int) -> list[Ink]:

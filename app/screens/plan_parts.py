@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ingestion.reports import Estimate
     from ingestion.schema_discovery import SchemaMap, Table
 
+MOST_WHAT_IF = 4
+"""References named of those that would dangle; all are, once the table is left out."""
+
 COLUMNS = (
     ListColumn("take", "", 3),
     ListColumn("name", "Table", flex=3, minimum=24),
@@ -142,16 +145,19 @@ def what_if(schema: SchemaMap, included: Collection[str], table: Table, glyphs: 
     if table.name not in included:
         mended = formatting.plural(len(users), "reference")
         text = f"taking it adds {table.row_count:,} rows" + (f" and mends {mended}" if users else "")
-        return [Field(f"If {table.name} is taken", heading=True), Field("", text, tone="muted")]
-    fields = [Field(f"If {table.name} is left out", heading=True)]
+        return [Field(f"With {table.name}", heading=True), Field("", text, tone="muted")]
+    fields = [Field(f"Without {table.name}", heading=True)]
     if not users:
         return [*fields, Field(glyphs.ok, "no reference would dangle", tone="muted")]
     rows = sum(schema.table(name).row_count for name in {r.source_table for r in users})
     text = f"{formatting.plural(len(users), 'reference')} would dangle, in up to {rows:,} rows"
     fields.append(Field("", text, tone="warn"))
-    for table_name, column in sorted({(r.source_table, r.source_column) for r in users}):
+    columns = sorted({(r.source_table, r.source_column) for r in users})
+    for table_name, column in columns[:MOST_WHAT_IF]:
         held = schema.table(table_name).row_count
         fields.append(Field("", f"{table_name}.{column} ({held:,} rows)", tone="muted"))
+    if len(columns) > MOST_WHAT_IF:
+        fields.append(Field("", f"and {len(columns) - MOST_WHAT_IF:,} more", tone="muted"))
     return fields
 
 

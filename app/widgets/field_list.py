@@ -127,6 +127,11 @@ class FieldList(ScrollView, can_focus=True):
     def current(self) -> Field | None:
         return self.fields[self.cursor] if 0 <= self.cursor < len(self.fields) else None
 
+    @property
+    def line_count(self) -> int:
+        """Lines that the fields take at the present width."""
+        return len(self._lines)
+
     def set_fields(
         self, fields: Sequence[Field], *, notice: Notice | None = None, keep: bool = False
     ) -> None:

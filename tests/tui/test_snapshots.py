@@ -33,7 +33,7 @@ def ready(d: Driver, name: str) -> Callable[[], bool]:
     return {
         "connect": lambda: d.bridge.source.value is not None and d.bridge.vespa.value is not None,
         "schema": lambda: d.sees("7,631 rows"),
-        "plan": lambda: d.sees("≈11,908", "every table is taken", "starts"),
+        "plan": lambda: d.sees("≈11,908", "Without", "starts"),
         "checkpoints": lambda: d.sees("Checkpoints 48"),
         "jobs": lambda: d.sees("7,628", "48,369 read"),
         "failures": lambda: d.text().count("infinity") == 3,
