@@ -55,7 +55,7 @@ _CASED_MATCH = re.compile(r"(\n *)match \{\s*cased\s*\}")
 def files(*, changes: Sequence[Change] = CHANGES, today: date | None = None) -> dict[str, str]:
     """Every file of the package: path inside it → text.
 
-    Where a version is incompatible with older ones, `validation-overrides.xml` allows the change for
+    Where a version does more than add to older ones, `validation-overrides.xml` allows the change for
     four weeks from `today` on (Vespa refuses more than 30 days).
     """
     out = {"services.xml": services_xml()}
@@ -105,11 +105,11 @@ def write(output_dir: Path | str) -> list[Path]:
     return written
 
 
-def zip_bytes() -> bytes:
-    """The package as the zip that `/application/v2/tenant/default/prepareandactivate` takes."""
+def zip_bytes(*, today: date | None = None) -> bytes:
+    """The package as the zip that `/application/v2/tenant/default/prepareandactivate` takes; the same for a day."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in sorted(files().items()):
+        for name, text in sorted(files(today=today).items()):
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), text.encode(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 

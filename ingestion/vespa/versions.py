@@ -1,7 +1,7 @@
 """What each version of the application package changed, and what deploying it over an older one asks for.
 
-A version that only adds fields is deployed over any older one without more. One that changes or drops
-something names the validations of Vespa that must be overridden, and the document types to feed again
+A version that only adds fields is deployed over any older one without more. Any other names the validations
+of Vespa that must be overridden, and the document types to feed again
 (https://docs.vespa.ai/en/reference/schemas/schemas.html#modifying-schemas).
 """
 
@@ -23,7 +23,13 @@ class Change:
 
 CHANGES: tuple[Change, ...] = (
     Change(1, "records, files and tables"),
-    Change(2, "lean summaries with a snippet; tables say what their columns are for and who refers to them"),
+    # A summary field made from an indexed one is filled while indexing ("Changes that require reindexing").
+    Change(
+        2,
+        "lean summaries with a snippet; tables say what their columns are for and who refers to them",
+        overrides=("indexing-change",),
+        feed_again=("procore_record", "procore_file", "procore_schema"),
+    ),
 )
 
 

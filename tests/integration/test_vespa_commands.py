@@ -116,6 +116,29 @@ async def test_deploy_sends_the_package_and_returns_once_it_serves(
     assert f"serves at {vespa_url}" in shown.err
 
 
+async def test_deploying_over_an_older_package_says_what_to_feed_again(
+    config_server: tuple[ConfigServer, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, url = config_server
+    plane = DataPlane(status=[200], visit=[200], versions=[1, package.PACKAGE_VERSION])
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", plane.answer)
+    app.router.add_post("/search/", plane.query)
+    async with TestServer(app) as server:
+        plane.versions = [1]
+        deploying_now = asyncio.create_task(
+            run("vespa", "deploy", "--config-server", url, "--vespa-url", str(server.make_url("")), "--json")
+        )
+        while not config_server[0].packages:
+            await asyncio.sleep(0.001)
+        plane.versions = [package.PACKAGE_VERSION]
+        assert await deploying_now == ExitCode.DONE
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["feed_again"] == ["procore_record", "procore_file", "procore_schema"]
+    assert "over version 1" in shown.err
+    assert "feed again: procore_record, procore_file, procore_schema" in shown.err
+
+
 async def test_deploy_names_what_the_config_server_refuses(
     config_server: tuple[ConfigServer, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

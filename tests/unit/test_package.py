@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 from sd_grammar import PRIMITIVES, RESERVED_FIELDS, RESERVED_MEMBERS, Block, parse
+from vespa.package import ValidationID
 
 from ingestion import errors
 from ingestion.vespa import package, versions
@@ -204,15 +205,23 @@ def test_every_version_says_what_it_changed_and_is_marked_in_the_package(sd: Blo
 
 
 def test_a_package_that_only_adds_needs_no_validation_override() -> None:
-    assert not any(change.overrides or change.feed_again for change in versions.CHANGES)
-    assert "validation-overrides.xml" not in package.files()
+    adds = [versions.Change(1, "first"), versions.Change(2, "a field more")]
+    assert "validation-overrides.xml" not in package.files(changes=adds)
+
+
+def test_the_overrides_of_our_versions_are_validations_that_vespa_has() -> None:
+    known = {item.value for item in ValidationID}
+    for change in versions.CHANGES:
+        assert set(change.overrides) <= known
+        assert set(change.feed_again) <= set(SCHEMAS)
+        assert bool(change.overrides) == bool(change.feed_again)
 
 
 def test_an_incompatible_version_brings_its_override_and_says_what_to_feed_again() -> None:
     """Vespa ignores an override that is over, and refuses one more than 30 days ahead."""
     breaking = versions.Change(9, "project_id is text", ("field-type-change",), ("procore_record",))
     files = package.files(changes=(*versions.CHANGES, breaking), today=date(2026, 1, 10))
-    (allow,) = ElementTree.fromstring(files["validation-overrides.xml"])
+    *_, allow = ElementTree.fromstring(files["validation-overrides.xml"])
     assert (allow.text, allow.get("until")) == ("field-type-change", "2026-02-07")
     assert "project_id is text" in str(allow.get("comment"))
     assert versions.feed_again(8, 9, (breaking,)) == ("procore_record",)
@@ -270,7 +279,8 @@ def test_written_folder_and_zip_hold_the_same_files(tmp_path: Path) -> None:
 
 
 def test_the_zip_is_the_same_bytes_every_time() -> None:
-    assert package.zip_bytes() == package.zip_bytes()
+    day = date(2026, 1, 10)
+    assert package.zip_bytes(today=day) == package.zip_bytes(today=day)
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_next_step(tmp_path: Path) -> None:
