@@ -292,12 +292,22 @@ class IngestService:
         return estimating.estimate(schema, plan, float(rate) if rate else None)
 
     async def run_job(
-        self, request: JobRequest, *, publish: Publish | None = None, stop: asyncio.Event | None = None
+        self,
+        request: JobRequest,
+        *,
+        publish: Publish | None = None,
+        stop: asyncio.Event | None = None,
+        on_progress: OnProgress | None = None,
     ) -> JobReport:
-        """Run a job in this process to its end; setting `stop` ends it at the next checkpoint."""
+        """Run a job in this process to its end; setting `stop` ends it at the next checkpoint.
+
+        `on_progress` is told the steps of the discovery before it; from its start on `publish` tells.
+        """
         from ingestion.jobs import job_runner
 
-        return await job_runner.run(self._connections, request, publish=publish, stop=stop)
+        return await job_runner.run(
+            self._connections, request, publish=publish, stop=stop, on_progress=on_progress
+        )
 
     async def start_job(self, request: JobRequest) -> str:
         """Start a job in a process of its own; its id as soon as the job is stored."""

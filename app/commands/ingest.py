@@ -9,7 +9,7 @@ from pathlib import Path
 from app.cli import Invocation
 from app.exit_codes import ExitCode
 from app.output import table
-from app.progress_output import Narrator
+from app.progress_output import Narrator, Steps
 from ingestion import errors
 from ingestion import plan as plans
 from ingestion.jobs import job_reports
@@ -28,7 +28,7 @@ async def run(inv: Invocation) -> ExitCode:
     async with IngestService(inv.settings) as service:
         if args.dry_run:
             return await _dry_run(inv, service, plan)
-        report = await run_job(inv, service, request)
+        report = await run_job(inv, service, request, inv.steps())
     return ended(inv, report)
 
 
@@ -68,11 +68,13 @@ def plan_of(inv: Invocation) -> Plan:
     )
 
 
-async def run_job(inv: Invocation, service: IngestService, request: JobRequest) -> JobReport:
-    """Run a job with progress; the first Ctrl-C stops it at its checkpoint."""
+async def run_job(
+    inv: Invocation, service: IngestService, request: JobRequest, steps: Steps | None = None
+) -> JobReport:
+    """Run a job with progress; the first Ctrl-C stops it at its checkpoint. `steps` tells of what comes before."""
     narrator = Narrator(inv.out, inv.args.progress or "auto")
     try:
-        return await service.run_job(request, publish=narrator.publish, stop=inv.stop)
+        return await service.run_job(request, publish=narrator.publish, stop=inv.stop, on_progress=steps)
     finally:
         narrator.close()
 

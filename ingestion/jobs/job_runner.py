@@ -18,7 +18,7 @@ from ingestion.files import paths
 from ingestion.files.stage import FileStage, download_dir
 from ingestion.jobs import job_reports
 from ingestion.reports import JobKind, JobReport, JobRequest
-from ingestion.schema_discovery import SchemaMap
+from ingestion.schema_discovery import OnProgress, SchemaMap
 from ingestion.settings import Settings
 from ingestion.state.store import StateStore
 from ingestion.state.types import SUCCESSES, Job
@@ -45,6 +45,7 @@ async def run(
     publish: Publish | None = None,
     stop: asyncio.Event | None = None,
     on_start: Callable[[str], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> JobReport:
     """Run the job to its end; setting `stop` ends it at the next checkpoint, as `cancelled`.
 
@@ -53,7 +54,7 @@ async def run(
     errors.StateError when one of them ended it; what was settled until then is stored, and the job resumable.
     """
     state = await connections.state()
-    schema = await unless_stopped(stop, _prepared(connections, request))
+    schema = await unless_stopped(stop, _prepared(connections, request, on_progress))
     control = JobControl()
     job_id = ""
 
@@ -83,7 +84,9 @@ async def run(
     return report
 
 
-async def _prepared(connections: Connections, request: JobRequest) -> SchemaMap:
+async def _prepared(
+    connections: Connections, request: JobRequest, on_progress: OnProgress | None
+) -> SchemaMap:
     """Everything that could keep the job from starting, asked before it is made."""
     state = await connections.state()
     await require_writer(state)
@@ -92,7 +95,7 @@ async def _prepared(connections: Connections, request: JobRequest) -> SchemaMap:
     if await _fetches_files(state, request):
         paths.require_room(download_dir(connections.settings, connections.state_path))
     await require_index(connections)
-    schema = await discovering.discover(connections)
+    schema = await discovering.discover(connections, on_progress=on_progress)
     if request.resume is None:
         require_tables(schema, request)
     await claim_namespace(connections)

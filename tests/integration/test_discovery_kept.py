@@ -204,3 +204,13 @@ def test_several_named_schemas_make_a_round_trip(psql: Callable[[str], str], bar
     assert loaded.schemas == ["a", "b"]
     assert [(r.source_table, r.target_table) for r in loaded.relationships] == [("b.posts", "a.users")]
     assert schema_export.to_json(loaded) == ran.out
+
+
+def test_an_ingest_tells_of_the_discovery_before_it(psql: Callable[[str], str], bare: Bare) -> None:
+    psql(NOTES)
+    run = bare(psql(""))
+    told = run("ingest", "--full", "--json", "--progress", "plain")
+    assert told.code == 0
+    assert told.err.index("references (") < told.err.index("notes: completed")
+    # A daemon's cycles would say the same every few minutes.
+    assert "references (" not in run("sync", "--once", "--json", "--progress", "plain").err
