@@ -127,7 +127,7 @@ class FileDownloader:
         self._done: OrderedDict[str, _Place] = OrderedDict()
         self._by_checksum: OrderedDict[str, str] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
         self._asked_space_at = -1e9
 
     async def __aenter__(self) -> FileDownloader:
@@ -448,9 +448,8 @@ class FileDownloader:
         self._users -= 1
         if self._users == 0:
             http, self._http = self._http, None
-            s3, self._s3 = self._s3, None
-            if s3 is not None:
-                s3.close()
+            if self._s3 is not None:
+                self._s3.close()
             if http is not None:
                 await http.close()
 

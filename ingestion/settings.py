@@ -96,6 +96,8 @@ FIELDS: tuple[SettingField, ...] = (
                  "fetch files from private and loopback addresses too"),
     SettingField("max_file_size", ("PROCORE_MAX_FILE_SIZE",), "number", 100 * 2**20,
                  "bytes; larger files are skipped"),
+    SettingField("exif_personal", ("PROCORE_EXIF_PERSONAL",), "switch", False,
+                 "index where photos were taken and who owns them, as their EXIF says"),
 )  # fmt: skip
 _BY_NAME = {f.name: f for f in FIELDS}
 
@@ -134,6 +136,7 @@ class Settings:
     url_rewrites: tuple[tuple[str, str], ...] = ()
     allow_private_addresses: bool = False
     max_file_size: int = 100 * 2**20
+    exif_personal: bool = False
 
     @property
     def state_root(self) -> Path:

@@ -7,6 +7,7 @@ really answered. A name that changes its address between two look-ups gains noth
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from aiohttp.resolver import ThreadedResolver
 
 from ingestion import errors
 
+# What stands before the first slash of an ordinary URL; any other is taken apart as a whole.
+_ORIGIN = re.compile(r"https?://[a-z0-9.:-]+/")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Ranges that carry an IPv4 address inside: NAT64, 6to4, Teredo (RFC 6052, 3056, 4380).
 _TRANSLATED = tuple(
@@ -73,15 +76,11 @@ class AddressPolicy:
 
         Host names are judged when they are resolved, by `GuardedResolver`.
         """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme.lower(), 0)
-        except ValueError as error:
-            raise errors.DownloadError("the URL cannot be parsed", cause="bad_url") from error
-        if parts.scheme.lower() not in _DEFAULT_PORTS or not host:
+        origin = _ORIGIN.match(url)
+        scheme, host, port = _origin(origin[0] if origin else url)
+        if scheme not in _DEFAULT_PORTS or not host:
             raise errors.DownloadError(
-                f"{parts.scheme or 'a URL without scheme'}: only http, https and S3 are fetched",
-                cause="bad_url",
+                f"{scheme or 'a URL without scheme'}: only http, https and S3 are fetched", cause="bad_url"
             )
         if _is_literal(host) and not self.permits(host, port, host):
             raise refused(host)
@@ -125,6 +124,18 @@ def rewritten(url: str, rewrites: Mapping[str, str]) -> str:
     return url
 
 
+@lru_cache(maxsize=256)  # thousands of files come from one store
+def _origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL; raises DownloadError where it has none that can be read."""
+    try:
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        return scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(scheme, 0)
+    except ValueError as error:
+        raise errors.DownloadError("the URL cannot be parsed", cause="bad_url") from error
+
+
+@lru_cache(maxsize=256)
 def _is_literal(host: str) -> bool:
     try:
         ipaddress.ip_address(host.partition("%")[0])

@@ -6,6 +6,7 @@ refers to it. Its `status` is `downloaded`, `failed`, `skipped`, or `referenced`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -175,7 +176,8 @@ def relative(path: Path | None, folder: Path) -> str:
     """The path as the state keeps it: within the download folder without it, so that the folder may move."""
     if path is None:
         return ""
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    text, within = str(path), f"{folder}{os.sep}"
+    return text.removeprefix(within)
 
 
 def _clean(text: str) -> str:

@@ -20,6 +20,8 @@ from ingestion import errors, values
 _CHILD: Final = Path(__file__).with_name("extraction_child.py")
 _FILES_PER_CHILD: Final = 2_000
 _LONGEST_ANSWER: Final = 4 * 2**20
+_ENDING_S: Final = 5.0
+"""How long a child that closed its output may take to be gone."""
 EXTRACTED: Final = frozenset({"pdf", "jpg", "png", "gif", "tiff"})
 """Types, as `sniffing.sniff` calls them, that have something to extract."""
 
@@ -55,10 +57,16 @@ class ExtractionLimits:
 
 
 class Extractor:
-    """At most `processes` children; `aclose` ends them. Safe to share between tasks."""
+    """At most `processes` children; `aclose` ends them. Safe to share between tasks.
 
-    def __init__(self, *, processes: int = 1, limits: ExtractionLimits | None = None) -> None:
+    With `personal` the text of an image says where it was taken and who owns it, as its EXIF does.
+    """
+
+    def __init__(
+        self, *, processes: int = 1, limits: ExtractionLimits | None = None, personal: bool = False
+    ) -> None:
         self._limits = limits or ExtractionLimits()
+        self.personal = personal
         self._idle: list[_Child] = []
         self._slots = asyncio.Semaphore(max(1, processes))
 
@@ -76,7 +84,7 @@ class Extractor:
         if kind not in EXTRACTED:
             return Facts()
         async with self._slots:
-            child = self._idle.pop() if self._idle else await _Child.start(self._limits)
+            child = self._idle.pop() if self._idle else await _Child.start(self._limits, self.personal)
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
                     answer = await child.ask({"path": str(path), "kind": kind})
@@ -116,9 +124,10 @@ class _Child:
         self.served = 0
 
     @classmethod
-    async def start(cls, limits: ExtractionLimits) -> _Child:
+    async def start(cls, limits: ExtractionLimits, personal: bool) -> _Child:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", str(_CHILD), str(limits.memory_bytes), str(limits.most_pixels),
+            "personal" if personal else "",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             # No secret of ours reaches a process that opens strangers' files.
             env={name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ},
@@ -142,6 +151,11 @@ class _Child:
 
     async def end(self) -> int:
         """Kill the child and reap it; its exit status."""
+        if self._process.stdout is not None and self._process.stdout.at_eof():
+            # It is ending by itself. To kill it now could reap it past asyncio, and how it ended would be lost.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ENDING_S):
+                    await self._process.wait()
         with suppress(ProcessLookupError):
             self._process.kill()
         status = await self._process.wait()

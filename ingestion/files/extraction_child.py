@@ -2,7 +2,7 @@
 
 It runs alone (`python -I`, no module of ours, no environment to speak of), with its memory bounded and
 writing forbidden, so that a hostile file can at worst end this process. Places and owners' names in EXIF are
-never read.
+read only when that is asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 MOST_PAGES = 300
 MOST_CHARACTERS = 300_000
 _TAKEN, _TAKEN_ZONE, _CHANGED, _ORIENTATION, _EXIF = 0x9003, 0x9011, 0x0132, 0x0112, 0x8769
+_ARTIST, _COPYRIGHT, _OWNER, _GPS = 0x013B, 0x8298, 0xA430, 0x8825
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _ZONE = re.compile(r"([+-])(\d\d):(\d\d)")
 
@@ -30,12 +31,12 @@ def limit(memory_bytes: int) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
-def facts_of(path: str, kind: str, most_pixels: int) -> dict[str, Any]:
+def facts_of(path: str, kind: str, most_pixels: int, personal: bool) -> dict[str, Any]:
     """What the file says of itself; raises whatever its parser raises."""
-    return _pdf(path) if kind == "pdf" else _image(path, most_pixels)
+    return _pdf(path) if kind == "pdf" else _image(path, most_pixels, personal)
 
 
-def _image(path: str, most_pixels: int) -> dict[str, Any]:
+def _image(path: str, most_pixels: int, personal: bool) -> dict[str, Any]:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the header alone is read; the bound is ours, below
@@ -48,7 +49,27 @@ def _image(path: str, most_pixels: int) -> dict[str, Any]:
             exif = image.getexif()
         if exif.get(_ORIENTATION) in (5, 6, 7, 8):
             width, height = height, width
-        return {"width": width, "height": height, "taken_at": _taken_at(exif)}
+        text = _personal(exif) if personal else ""
+        return {"width": width, "height": height, "taken_at": _taken_at(exif), "text": text}
+
+
+def _personal(exif: Any) -> str:
+    """Who owns a picture and where it was taken (degrees north and east), one line each."""
+    lines = []
+    with suppress(Exception):
+        named = (exif.get(_ARTIST), exif.get(_COPYRIGHT), exif.get_ifd(_EXIF).get(_OWNER))
+        owners = dict.fromkeys(str(name).strip(" \0") for name in named if name)
+        lines += [f"owner: {name}" for name in owners if name]
+    with suppress(Exception):
+        gps = exif.get_ifd(_GPS)
+        north, east = _degrees(gps[2], gps[1] == "S"), _degrees(gps[4], gps[3] == "W")
+        lines.append(f"place: {north:.6f}, {east:.6f}")
+    return "\n".join(lines)
+
+
+def _degrees(parts: Any, negative: bool) -> float:
+    degrees, minutes, seconds = (float(part) for part in parts)
+    return (degrees + minutes / 60 + seconds / 3600) * (-1 if negative else 1)
 
 
 def _taken_at(exif: Any) -> int | None:
@@ -90,12 +111,12 @@ def _pdf(path: str) -> dict[str, Any]:
 
 def main() -> None:
     """Serve requests `{"path", "kind"}`; answers are the facts, or `{"error"}`, or `{"missing"}`."""
-    memory_bytes, most_pixels = int(sys.argv[1]), int(sys.argv[2])
+    memory_bytes, most_pixels, personal = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:4] == ["personal"]
     limit(memory_bytes)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = facts_of(request["path"], request["kind"], most_pixels)
+            answer = facts_of(request["path"], request["kind"], most_pixels, personal)
         except ImportError as error:
             answer = {"missing": error.name or "a library"}
         except MemoryError:

@@ -38,6 +38,7 @@ _CHECKSUMS: Final = (
     ("sha256", "x-amz-checksum-sha256"), ("sha1", "x-amz-checksum-sha1"), ("crc32", "x-amz-checksum-crc32"),
     ("md5", "Content-MD5"),
 )  # fmt: skip
+_BLANK = re.compile(r"\s")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
 
 
@@ -108,7 +109,7 @@ class HttpFetcher:
         for _ in range(MOST_REDIRECTS + 1):
             self._policy.check_url(url)
             # A signature covers the URL as written, so it is not quoted anew unless it must be.
-            target = URL(url, encoded=url.isascii() and not any(c.isspace() for c in url))
+            target = URL(url, encoded=url.isascii() and _BLANK.search(url) is None)
             async with self._session.get(target, headers=headers, allow_redirects=False) as answer:
                 if answer.status not in _REDIRECTS:
                     return await _receive(url, answer, part)

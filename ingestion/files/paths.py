@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import unicodedata
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +35,10 @@ _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def safe_filename(name: str, fallback: str = "file") -> str:
     """A name that is one path segment on every file system; the extension survives shortening."""
-    text = unicodedata.normalize("NFC", _FORBIDDEN.sub("_", name))
-    text = "".join("_" if unicodedata.category(c) in _INVISIBLE else c for c in text)
+    text = _FORBIDDEN.sub("_", name)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+        text = "".join("_" if unicodedata.category(c) in _INVISIBLE else c for c in text)
     text = text.strip(" ").rstrip(". ")
     if not text.strip("._ "):
         text = fallback
@@ -45,6 +48,7 @@ def safe_filename(name: str, fallback: str = "file") -> str:
     return _shortened(text)
 
 
+@lru_cache(maxsize=1024)
 def safe_folder(name: str) -> str:
     """One path segment, equal only for equal names also where case does not count."""
     safe = safe_filename(name, "_")
@@ -74,27 +78,28 @@ def partial_path(dest: Path) -> Path:
     return dest.with_name(f".{hashlib.sha256(dest.name.encode()).hexdigest()[:16]}.part")
 
 
-def prepare_parent(folder: Path, dest: Path, made: set[Path] | None = None) -> None:
+def prepare_parent(folder: Path, dest: Path, made: set[str] | None = None) -> None:
     """Make the folders of `dest`, for the owner only; the upper ones only once per `made`.
 
     Raises DownloadError where a link inside the download folder leads out of it, and OSError.
     """
     made = set() if made is None else made
-    if folder not in made:
+    if str(folder) not in made:
         make_private(folder)
-        made.add(folder)
-    try:
-        steps = dest.parent.relative_to(folder).parts
-    except ValueError:
-        dest.parent.mkdir(parents=True, exist_ok=True)
+        made.add(str(folder))
+    parent = os.path.dirname(dest)
+    if not parent.startswith(f"{folder}{os.sep}"):
+        if parent != str(folder):
+            os.makedirs(parent, exist_ok=True)
         return
-    current = folder
+    current = str(folder)
+    steps = parent[len(current) + 1 :].split(os.sep)
     for number, step in enumerate(steps, 1):
-        current = current / step
+        current = f"{current}{os.sep}{step}"
         if current in made:
             continue
         try:
-            current.mkdir(mode=FOLDER_MODE)
+            os.mkdir(current, mode=FOLDER_MODE)
         except FileExistsError:
             pass
         except FileNotFoundError:
@@ -104,7 +109,7 @@ def prepare_parent(folder: Path, dest: Path, made: set[Path] | None = None) -> N
             made.clear()
             prepare_parent(folder, dest, None)
             return
-        if current.is_symlink():
+        if os.path.islink(current):
             raise errors.DownloadError(
                 f"{current} is a link; files are never written through one",
                 hint="Remove the link from the download folder.",

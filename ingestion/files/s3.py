@@ -22,6 +22,7 @@ from ingestion.files.transfer import (
     Timeouts,
     TransientError,
 )
+from ingestion.version import __version__
 
 _SESSION_NAMES: Final = (
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "region_name", "profile_name",
@@ -69,20 +70,25 @@ class S3Settings:
 
 
 class S3Fetcher:
-    """Fetches keys into partial files; the client is made at the first use. `close` it."""
+    """Fetches keys into partial files; the client is made at the first use, anew after a `close`."""
 
     def __init__(self, settings: S3Settings, *, timeouts: Timeouts, threads: int) -> None:
         self._settings = settings
         self._timeouts = timeouts
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+        self._pool: ThreadPoolExecutor | None = None
+        self._session: Any = None
+        """Kept when all else is closed: from it a second client is made in no time."""
         self._client: Any = None
         self._making = threading.Lock()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
+        pool, self._pool = self._pool, None
+        client, self._client = self._client, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+        if client is not None:
+            client.close()
 
     async def fetch(
         self,
@@ -101,6 +107,8 @@ class S3Fetcher:
                 hint="Set PROCORE_S3_BUCKET.",
                 cause="no_bucket",
             )
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="s3")
         work = asyncio.get_running_loop().run_in_executor(
             self._pool, self._fetch, bucket, key, part, etag, stop
         )
@@ -203,11 +211,17 @@ class S3Fetcher:
 
         options = self._settings.options
         try:
-            session = boto3.session.Session(**{n: options[n] for n in _SESSION_NAMES if n in options})
+            if self._session is None:
+                self._session = boto3.session.Session(
+                    **{n: options[n] for n in _SESSION_NAMES if n in options}
+                )
+            session = self._session
             config = Config(
                 connect_timeout=self._timeouts.connect_s,
                 read_timeout=self._timeouts.idle_s,
                 max_pool_connections=self._threads,
+                # boto3's own names the platform, and takes a tenth of a request's time to put together.
+                user_agent=f"procore-ingest/{__version__}",
                 # Retries are ours: they count towards the file's total time.
                 retries={"total_max_attempts": 1},
                 s3={"addressing_style": self._settings.addressing_style},

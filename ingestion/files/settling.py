@@ -178,11 +178,17 @@ class FileSettler:
         """What the same content said when it was looked into under another name."""
         if (facts := self._contents.get(row.checksum)) is not None:
             return facts
+        is_image = docs.kind_of(row.content_type) != "pdf"
+        if is_image and self._extractor is not None and self._extractor.personal:
+            return None  # what was found when nobody asked for more is not enough
         twin = await self._state.file_of_checksum(row.checksum, row.file_id)
         document = await self._writer.stored(twin.file_id) if twin is not None else None
         if document is None or document.get("checksum") != row.checksum:
             return None
-        return docs.facts_in(document) or None
+        facts = docs.facts_in(document)
+        if is_image:
+            facts.pop("extracted_text", None)  # asked for in an earlier job
+        return facts or None
 
     def _learn(self, checksum: str, facts: Facts) -> None:
         if not facts or checksum in self._contents:

@@ -46,7 +46,7 @@ class FileStage:
         self._io, self._transform = io, transform
         self._left_over = download and left_over
         self._downloader = _downloader(io, settings) if download else None
-        self._extractor = Extractor() if download else None
+        self._extractor = Extractor(personal=settings.exif_personal) if download else None
         self._open, self._is_open = AsyncExitStack(), False
         self._ingester = FileIngester(
             state=io.state,

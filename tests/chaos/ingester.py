@@ -113,7 +113,7 @@ def child(request: dict[str, Any], answer_to: int) -> None:
         defaults["blocks_per_partition"] = 3
         defaults["processes"] = request.get("processes", 0)
         # What is in a file is another test's question.
-        vars(stage)["Extractor"] = lambda: None
+        vars(stage)["Extractor"] = lambda **_: None
         if request.get("clock_s"):
             set_clock(request["clock_s"])
         if request.get("largest_file"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ingestion.events import Event, FileCounts
 from ingestion.file_detector import FileDetector
@@ -50,6 +53,17 @@ def plain(name: str) -> str:
 
 def signed(name: str, expires: int = FAR) -> str:
     return signing.sign(key(name), 1, 7, expires)
+
+
+def personal_photo() -> bytes:
+    """A photo that says when, where and by whom it was taken."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769).update({0x9003: "2024:05:06 07:08:09", 0x9011: "+02:00", 0xA430: "Camera Owner"})
+    exif.get_ifd(0x8825).update({1: "N", 2: (40.0, 26.0, 46.0), 3: "W", 4: (79.0, 58.0, 56.0)})
+    exif[0x013B], exif[0x8298], exif[0x0112] = "An Artist", "An Artist", 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
 
 
 class Files:

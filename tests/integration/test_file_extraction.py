@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from file_world import personal_photo
 from PIL import Image
 
 from ingestion import errors
@@ -29,19 +29,65 @@ def _written(path: Path, key: str) -> Path:
     return path
 
 
-async def test_an_image_tells_its_size_and_date_but_not_its_place(
-    extractor: Extractor, tmp_path: Path
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    (tmp_path / "a.jpg").write_bytes(personal_photo())
+    return tmp_path / "a.jpg"
+
+
+async def test_an_image_tells_its_size_and_date_but_neither_place_nor_owner(
+    extractor: Extractor, photo: Path
 ) -> None:
-    exif = Image.Exif()
-    exif.get_ifd(0x8769).update({0x9003: "2024:05:06 07:08:09", 0x9011: "+02:00"})
-    exif.get_ifd(0x8825).update({1: "N", 2: (40.0, 26.0, 46.0)})
-    exif[0x013B], exif[0x0112] = "An Owner", 6
-    buffer = io.BytesIO()
-    Image.new("RGB", (30, 20)).save(buffer, "JPEG", exif=exif)
-    (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
-    facts = await extractor.extract(tmp_path / "a.jpg", "jpg")
+    facts = await extractor.extract(photo, "jpg")
     assert facts == Facts(width=20, height=30, taken_at=1_714_972_089_000)
     assert facts.fields() == {"width": 20, "height": 30, "taken_at": 1_714_972_089_000}
+
+
+async def test_place_and_owner_are_told_to_whoever_asks(photo: Path) -> None:
+    async with Extractor(personal=True) as extractor:
+        facts = await extractor.extract(photo, "jpg")
+    assert facts.text == "owner: An Artist\nowner: Camera Owner\nplace: 40.446111, -79.982222"
+
+
+async def test_damaged_exif_is_no_failure_of_the_image(photo: Path) -> None:
+    body = bytearray(photo.read_bytes())
+    start = body.index(b"Exif") + 14
+    for offset in range(start, start + 120, 3):
+        body[offset] ^= 0xFF
+    photo.write_bytes(bytes(body))
+    async with Extractor(personal=True) as extractor:
+        facts = await extractor.extract(photo, "jpg")
+    assert {facts.width, facts.height} == {20, 30}
+
+
+GREEDY = """
+import runpy, sys
+child = runpy.run_path({real!r})
+def greedy(*request):
+    {act}
+child["main"].__globals__["facts_of"] = greedy
+child["main"]()
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        ("return len(bytearray(400 * 2**20))", "more memory than is allowed"),
+        ("open('/tmp/procore-ingest-never', 'wb').write(b'x' * 99999)", "File too large|signal"),
+    ],
+    ids=["memory", "writing"],
+)  # fmt: skip
+async def test_a_childs_memory_is_bounded_and_it_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, said: str
+) -> None:
+    act = act.replace("/tmp/procore-ingest-never", str(tmp_path / "written"))
+    (tmp_path / "child.py").write_text(GREEDY.format(real=str(extraction._CHILD), act=act))
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
+    async with Extractor(limits=ExtractionLimits(memory_bytes=300 * 2**20)) as extractor:
+        with pytest.raises(errors.DownloadError, match=said):
+            await extractor.extract(tmp_path / "x", "pdf")
+    assert not (tmp_path / "written").exists() or (tmp_path / "written").stat().st_size == 0
 
 
 @pytest.mark.parametrize("kind", ["png", "gif", "tiff"])

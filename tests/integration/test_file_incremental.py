@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from file_world import FAR, Files, record
+from file_world import FAR, Files, personal_photo, record
 
 from ingestion import errors
 from ingestion.files import settling
@@ -217,6 +217,19 @@ async def test_equal_content_is_looked_into_and_kept_once_also_in_a_later_job(
     assert found["3.pdf"]["pages"] >= 1
     one, *others = (files.folder / f"files/photos/{n}/{n}.pdf" for n in (1, 2, 3))
     assert all(one.samefile(other) for other in others)
+
+
+async def test_places_and_owners_are_indexed_only_by_a_job_that_was_asked_to(
+    files: Files, store: CountingStore
+) -> None:
+    texts = []
+    for n, personal in enumerate((False, True, False)):
+        document = record(n, store.put(f"{n}.jpg", body=personal_photo()))
+        await files.job(document, extractor=Extractor(personal=personal))
+        fields = (await files.documents())[f"{n}.jpg"]
+        assert (fields["width"], fields["taken_at"]) == (20, 1_714_972_089_000)
+        texts.append(fields.get("extracted_text"))
+    assert texts == [None, "owner: An Artist\nowner: Camera Owner\nplace: 40.446111, -79.982222", None]
 
 
 async def test_a_copy_that_somebody_changed_is_no_copy_of_later_files(

@@ -99,7 +99,7 @@ def test_content_is_linked_where_possible(tmp_path: Path) -> None:
 
 
 def test_folders_removed_meanwhile_are_made_again(tmp_path: Path) -> None:
-    made: set[Path] = set()
+    made: set[str] = set()
     paths.prepare_parent(tmp_path / "f", tmp_path / "f/photos/1/a.jpg", made)
     (tmp_path / "f/photos/1").rmdir()
     (tmp_path / "f/photos").rmdir()
