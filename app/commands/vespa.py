@@ -12,10 +12,14 @@ from app.exit_codes import ExitCode
 from ingestion import errors
 from ingestion.vespa.cli_config import CLOUD_DOMAIN
 
-_CLOUD_STEPS = (
-    "Run `procore-ingest vespa package --output app`, `vespa config set target cloud`, "
-    "`vespa config set application TENANT.APPLICATION`, `vespa auth login`, `vespa auth cert app`, "
-    "then `vespa deploy --wait 600 app`."
+_CLOUD_ONLY = "Vespa Cloud takes application packages from its own command line only"
+_CLOUD_COMMANDS = (
+    "procore-ingest vespa package --output app",
+    "vespa config set target cloud",
+    "vespa config set application TENANT.APPLICATION",
+    "vespa auth login",
+    "vespa auth cert app",
+    "vespa deploy --wait 600 app",
 )
 
 
@@ -45,9 +49,11 @@ async def _deploy(inv: Invocation) -> ExitCode:
     out, settings = inv.out, inv.settings
     host = urlsplit(settings.vespa_url).hostname or "localhost"
     if host.endswith(CLOUD_DOMAIN) and not inv.args.config_server:
-        raise errors.SettingsError(
-            "Vespa Cloud takes application packages from its own command line only", hint=_CLOUD_STEPS
-        )
+        if out.as_json:
+            raise errors.SettingsError(_CLOUD_ONLY, hint=f"Run `{'`, `'.join(_CLOUD_COMMANDS)}`.")
+        out.say(f"{_CLOUD_ONLY}; nothing is deployed yet. Run:")
+        out.data("\n".join(_CLOUD_COMMANDS))
+        return ExitCode.USAGE
     vespa = client.build(
         settings.vespa_url,
         cert=settings.vespa_cert or None,

@@ -155,7 +155,11 @@ async def test_deploy_names_what_the_config_server_refuses(
     [
         (["--config-server", "http://127.0.0.1:1"], ExitCode.VESPA, "no Vespa config server answers"),
         (["--config-server", "localhost:19071"], ExitCode.USAGE, "is not an http or https address"),
-        (["--vespa-url", "https://a.b.z.vespa-app.cloud"], ExitCode.USAGE, "vespa deploy --wait 600 app"),
+        (
+            ["--vespa-url", "https://a.z.vespa-app.cloud"],
+            ExitCode.USAGE,
+            "its own command line only; nothing is",
+        ),
     ],
 )
 async def test_deploy_says_where_it_cannot_and_what_to_do(
@@ -163,6 +167,20 @@ async def test_deploy_says_where_it_cannot_and_what_to_do(
 ) -> None:
     assert await run("vespa", "deploy", *argv) == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_for_vespa_cloud_the_commands_are_printed_and_nothing_counts_as_deployed(
+    as_json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["vespa", "deploy", "--vespa-url", "https://a.z.vespa-app.cloud", *(["--json"] if as_json else [])]
+    assert await run(*argv) == ExitCode.USAGE
+    shown = capsys.readouterr()
+    if as_json:
+        assert "vespa auth cert app" in json.loads(shown.out)["error"]["hint"]
+        return
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["procore-ingest", *["vespa"] * 5]
+    assert shown.out.splitlines()[-1] == "vespa deploy --wait 600 app"
 
 
 async def wait_for(plane: DataPlane, **options: Any) -> list[float]:
