@@ -6,6 +6,7 @@ Secrets never leave the server: their cells are masked, and their statistics are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ingestion.db_connection import DatabaseConnection
@@ -18,6 +19,7 @@ _LONGEST_CELL = 200
 _MOST_TOP_VALUES = 5
 _QUERY_LIMIT_S = 3.0
 _SAMPLE_OF_ROWS = 10_000
+_TEXTS = frozenset({"text", "json"})
 _NO_ORDER = frozenset({"json", "other", "composite", "binary", "array", "boolean", "range"})
 
 _PLANNER = """
@@ -85,24 +87,49 @@ async def add_statistics(
             _from_planner(column, known, table.row_count)
     if table.row_count:
         await _count(db, table, counted)
+        await _measure(db, table)
 
 
 def _from_planner(column: Column, known: dict[str, Any], rows: int) -> None:
     column.null_share = round(known["null_share"], 4)
     figure = known["distinct_figure"]
     column.distinct = int(figure) if figure >= 0 else round(-figure * rows)
-    values = [*(known["common"] or ()), *(known["bounds"] or ())]
     if column.type_category not in _NO_ORDER and known["bounds"]:
         column.minimum, column.maximum = (
             _short(known["bounds"][0]),
             _short(known["bounds"][-1]),
         )
-    if column.type_category in ("text", "json"):
-        column.longest = max((len(v) for v in values if v), default=None)
     common = (known["common"] or ())[:_MOST_TOP_VALUES]
     if column.base_type == "bool":
         common = [{"t": "true", "f": "false"}.get(v, v) for v in common]
     column.top_values = [_short(v) for v in common]
+
+
+async def _measure(db: DatabaseConnection, table: Table) -> None:
+    """The longest text of each column; the planner leaves long values out of what it knows."""
+    from ingestion.transform.sensitivity import SECRET
+
+    columns = [c for c in table.columns if c.type_category in _TEXTS and c.sensitivity != SECRET]
+    if not columns:
+        return
+    outputs = ", ".join(f"max(length({ident(c.name)}::text)) AS l{i}" for i, c in enumerate(columns))
+    picked = ", ".join(ident(c.name) for c in columns)
+    with suppress(limited.TableProblem):  # documents too large to be measured in time
+        (row,) = await limited.fetch(
+            db,
+            f"SELECT {outputs} FROM (SELECT {picked} FROM {rows_of(table)}{_part(table)}"
+            f" LIMIT {_SAMPLE_OF_ROWS}) s",
+            timeout_s=_QUERY_LIMIT_S,
+        )
+        for i, column in enumerate(columns):
+            column.longest = row[f"l{i}"]
+
+
+def _part(table: Table) -> str:
+    """The clause that samples a large table; nothing for a small one."""
+    if table.kind != "table" or table.row_count <= 2 * _SAMPLE_OF_ROWS:
+        return ""
+    return f" TABLESAMPLE SYSTEM ({min(100.0, 150.0 * _SAMPLE_OF_ROWS / table.row_count):.4f}) REPEATABLE (4)"
 
 
 async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]) -> None:
@@ -116,7 +143,6 @@ async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]
         outputs += [
             f"(SELECT count(c{i}) FROM s) AS filled{i}",
             f"(SELECT count(DISTINCT c{i}) FROM s) AS distinct{i}",
-            f"(SELECT max(length(c{i})) FROM s) AS longest{i}",
             f"ARRAY(SELECT c{i} FROM s WHERE c{i} IS NOT NULL GROUP BY c{i} HAVING count(*) > 1"
             f" ORDER BY count(*) DESC, c{i} LIMIT {_MOST_TOP_VALUES}) AS top{i}",
         ]
@@ -125,11 +151,8 @@ async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]
             outputs.append(
                 f"(SELECT c{i} FROM s WHERE o{i} IS NOT NULL ORDER BY o{i} {direction} LIMIT 1) AS {member}{i}"
             )
-    part = ""
-    if table.kind == "table" and table.row_count > 2 * _SAMPLE_OF_ROWS:
-        part = f" TABLESAMPLE SYSTEM ({min(100.0, 150.0 * _SAMPLE_OF_ROWS / table.row_count):.4f}) REPEATABLE (4)"
     query = (
-        f"WITH s AS MATERIALIZED (SELECT {picked}{raw} FROM {rows_of(table)}{part} LIMIT {_SAMPLE_OF_ROWS})"
+        f"WITH s AS MATERIALIZED (SELECT {picked}{raw} FROM {rows_of(table)}{_part(table)} LIMIT {_SAMPLE_OF_ROWS})"
         f" SELECT (SELECT count(*) FROM s) AS n, {', '.join(outputs)}"
     )
     (row,) = await limited.fetch(db, query, timeout_s=_QUERY_LIMIT_S)
@@ -139,7 +162,6 @@ async def _count(db: DatabaseConnection, table: Table, columns: Sequence[Column]
     for i, column in enumerate(columns):
         column.null_share = round(1 - row[f"filled{i}"] / rows, 4)
         column.distinct = _scaled(row[f"distinct{i}"], row[f"filled{i}"], rows, table.row_count)
-        column.longest = row[f"longest{i}"] if column.type_category in ("text", "json") else None
         column.top_values = [_short(v) for v in row[f"top{i}"]]
         if i in ordered:
             low, high = row[f"min{i}"], row[f"max{i}"]

@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VALUES = 400
 """Non-empty values looked at of one column."""
 
-_LOOKED_AT_ROWS = 20_000
+_LOOKED_AT_ROWS = 4_000
 _LONGEST_BYTES = 8_000
 """A longer value holds more than ids."""
 

@@ -247,6 +247,8 @@ def _statistics(c: Column) -> list[str]:
         span = f"{code(c.minimum)} to {code(c.maximum or '')}"
     else:
         span = ", ".join(dict.fromkeys(code(v if len(v) <= 40 else f"{v[:40]}…") for v in c.top_values[:3]))
+    if c.longest is not None and c.longest > 40:
+        span += f"{'; ' if span else ''}up to {c.longest:,} characters"
     return [empty, distinct, span]
 
 

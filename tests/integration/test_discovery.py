@@ -371,6 +371,7 @@ async def test_samples_and_statistics_never_show_a_secret(
         assert json.loads(table.samples[0]["doc"] or "")["a"] == [1, 2]
         assert table.column("note").null_share == 0.5
         assert table.column("note").top_values == ["even"]
+        assert table.column("note").longest == 4
         assert (table.column("n").minimum, table.column("n").maximum) == ("1", "40")
         assert table.column("id").distinct == 40
 

@@ -195,6 +195,26 @@ async def test_a_time_column_is_chosen_with_reasons(
     assert "than rows written before them" in " ".join(backwards.timestamps[0].reasons)
 
 
+async def test_ties_future_and_infinite_moments_are_said_and_judged(
+    admin: asyncpg.Connection, discovery: SchemaDiscovery
+) -> None:
+    await admin.execute(
+        """CREATE TABLE odd (id int, last_synced_at timestamp, updated_at timestamptz, created_at timestamp);
+        INSERT INTO odd SELECT n, timestamp '2125-01-01' + n * interval '1 day', now() - interval '1 hour',
+          CASE WHEN n % 50 = 0 THEN 'infinity' ELSE timestamp '2024-01-01' + n * interval '1 minute' END
+        FROM g(1, 200) n"""
+    )
+    odd = (await discovery.discover()).table("odd")
+    said = {t.column: (t.fit, "; ".join(t.reasons)) for t in odd.timestamps}
+    assert said["last_synced_at"][0] is False
+    assert "200 of the values lie in the future" in said["last_synced_at"][1]
+    assert said["updated_at"][0] is True
+    assert "many rows share a value: 1 distinct ones in 200" in said["updated_at"][1]
+    assert "4 of the values are infinite" in said["created_at"][1]
+    assert "later changes show only in the row version" in said["created_at"][1]
+    assert odd.timestamp_column == "updated_at"
+
+
 async def test_the_procore_sample_is_understood(sample_database: str) -> None:
     config = ConnectionConfig.from_url(sample_database)
     config.ssl = False
