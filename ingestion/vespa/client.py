@@ -36,6 +36,7 @@ CLIENT_TIMEOUT_S = 30.0
 SERVER_TIMEOUT_S = 20
 """Shorter than the client's, so that Vespa answers 504 before we stop listening."""
 
+_CREDENTIALS = ("cert", "key", "cert_content", "ca_cert")
 _OUR_IDS = re.compile(r"[A-Za-z0-9_.~:-]*")
 """Ids of which nothing but the colon needs encoding: nearly all that we make."""
 _OF_SCHEMA = re.compile(r"\b(field|attribute|schema|source|profile|summary|document type)\b", re.IGNORECASE)
@@ -123,15 +124,14 @@ class VespaSession:
 
     def recipe(self) -> dict[str, Any]:
         """What `from_recipe` needs in another process; holds the token, so it is for memory and pipes only."""
-        names = ("cert", "key", "cert_content")
-        credentials = {name: getattr(self._vespa, name, None) for name in names}
+        credentials = {name: getattr(self._vespa, name, None) for name in _CREDENTIALS}
         return {"url": self.url, "feed_url": self.feed_url, "namespace": self.namespace,
                 "headers": self._headers, **credentials}  # fmt: skip
 
     @classmethod
     def from_recipe(cls, recipe: Mapping[str, Any]) -> Self:
         """A session like the one whose recipe this is, without loading pyvespa."""
-        credentials = {name: recipe[name] for name in ("cert", "key", "cert_content")}
+        credentials = {name: recipe[name] for name in _CREDENTIALS}
         vespa = SimpleNamespace(end_point=recipe["url"], base_headers=recipe["headers"], **credentials)
         return cls(cast("Vespa", vespa), namespace=recipe["namespace"], feed_url=recipe["feed_url"])
 

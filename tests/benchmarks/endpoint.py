@@ -155,7 +155,7 @@ def protocols(url: str, folder: Path, size: int) -> Iterator[tuple[str, float]]:
         return name, PROTOCOL_DOCUMENTS / (time.perf_counter() - started)
 
     where = {"schema": client.RECORD}
-    yield timed("ours, HTTP/1.1, 48 connections", lambda: asyncio.run(_feed_once(url, documents)))
+    yield timed("ours", lambda: asyncio.run(_feed_once(url, documents)))
     yield timed(
         "pyvespa feed_iterable, HTTP/1.1, 16 workers",
         lambda: app.feed_iterable(documents, namespace="h1", max_workers=16, **where),

@@ -214,6 +214,10 @@ async def test_mutual_tls_shows_our_certificate(vespa_url: str, namespace: str, 
         vespa = client.build(url, cert=cert, key=key, ca_cert=authority.pem)
         async with client.VespaSession(vespa, namespace=namespace) as session:
             assert await fed_and_found(session)
+            recipe = session.recipe()
+        # What another process makes of it knows the same authority and shows the same certificate.
+        async with client.VespaSession.from_recipe(recipe) as session:
+            assert await fed_and_found(session)
 
 
 async def test_mutual_tls_without_a_certificate_or_with_a_strangers_is_explained(
