@@ -26,8 +26,8 @@ class ColumnDialog(Dialog[None]):
     footing = "y copies the value under the cursor, esc closes"
 
     DEFAULT_CSS = """
-    ColumnDialog > .frame { width: 92; height: 86%; padding: 0 1; }
-    ColumnDialog FieldList { height: 1fr; }
+    ColumnDialog > .frame { width: 92; height: auto; max-height: 96%; padding: 0 1; }
+    ColumnDialog FieldList { height: 14; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,6 +58,13 @@ class ColumnDialog(Dialog[None]):
             *statistics_fields(self._table, self._column, glyphs, self._note),
         ]
         self.query_one(FieldList).set_fields(fields, keep=True)
+        self.call_after_refresh(self._fit)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        self.fit_height(self.query_one(FieldList))
 
     @work(group="statistics", exit_on_error=False)
     async def _fetch(self) -> None:

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from app import formatting
 from app.themes import tones
+from app.widgets.field_list import FieldList
 
 R = TypeVar("R")
 
@@ -64,6 +65,10 @@ class Dialog(ModalScreen[R]):
 
     def buttons(self, *children: Any) -> Horizontal:
         return Horizontal(*children, classes="buttons")
+
+    def fit_height(self, listing: FieldList) -> None:
+        """Make a list of fields as high as what it says, as far as the terminal has room for it."""
+        listing.styles.height = max(6, min(listing.line_count, self.app.size.height - 5))
 
     def action_leave(self) -> None:
         self.dismiss(self.nothing)

@@ -89,9 +89,7 @@ class Evidence(Dialog[Judged | None]):
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
-        """As high as what is said, as far as there is room."""
-        listing = self.query_one(FieldList)
-        listing.styles.height = max(6, min(listing.line_count, self.app.size.height - 5))
+        self.fit_height(self.query_one(FieldList))
 
     @work(group="sample", exit_on_error=False)
     async def _look(self) -> None:

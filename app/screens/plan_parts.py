@@ -90,7 +90,7 @@ def summary(
         exact = all(table.exact for table in estimate.tables)
         lines.append(line("rows", formatting.count(estimate.rows, exact=exact, glyphs=glyphs)))
         lines.append(line("bytes", formatting.size(estimate.size_bytes)))
-        note = "" if known_rate else "a guess so far"
+        note = "files on top" if plan.download_files else "" if known_rate else "a guess so far"
         lines.append(line("time", formatting.eta(estimate.seconds, exact=False, glyphs=glyphs), note))
     lines.append(line("files", *_files(plan, estimate, files_per_row, glyphs)))
     lines.append(line("batch", f"{plan.batch_size or 'default'}", "rows", ""))

@@ -27,7 +27,7 @@ COLUMN_COLUMNS = (
     ListColumn("name", "Column", flex=3, minimum=14, maximum=34),
     ListColumn("type", "Type", flex=2, minimum=10, maximum=30),
     ListColumn("null", "Null", 4, drop=3),
-    ListColumn("notes", "Notes", flex=4, minimum=10),
+    ListColumn("notes", "Notes", flex=4, minimum=16),
     ListColumn("default", "Default", flex=2, minimum=10, maximum=24, drop=4),
 )
 

@@ -60,12 +60,31 @@ async def samples(d: Driver) -> None:
 async def evidence(d: Driver) -> None:
     await relations(d)
     await d.press("i")
+    await d.until(lambda: d.sees("Sampled pairs") and not d.sees("reading"), 60)
+    await d.pause()
 
 
 async def preview(d: Driver) -> None:
     await schema(d)
     await d.press("v")
-    await d.settle()
+    await d.until(lambda: d.sees("row 1 of"), 60)
+
+
+async def column(d: Driver) -> None:
+    await schema(d)
+    await d.press("tab", "down", "down", "enter")
+    await d.until(lambda: d.sees("distinct"), 60)
+
+
+async def connection(d: Driver) -> None:
+    await connect(d)
+    await d.press("a", *"service=warehouse", "tab", *"https://vespa.example:8080", "tab", "tab", *"warehouse")
+
+
+async def dry_run(d: Driver) -> None:
+    await d.schema_loaded()
+    await d.press("d")
+    await d.until(lambda: d.sees("49 of 49 tables"), 120)
 
 
 async def plan(d: Driver) -> None:
@@ -73,7 +92,9 @@ async def plan(d: Driver) -> None:
     await d.settle()
     d.bridge.edit_plan(d.bridge.draft.exclude_pattern("*_events").toggle(["company_users"]))
     await d.press("down", "down", "down", "shift+down", "shift+down")
-    await asyncio.sleep(0.3)
+    await d.until(
+        lambda: d.sees("tables left out") and "…" not in d.text().split("files")[-1].split("batch")[0], 60
+    )
     await d.settle()
 
 
@@ -162,7 +183,9 @@ async def keys(d: Driver) -> None:
 
 SCENES: dict[str, tuple[str, Scene]] = {
     "connect": ("connect", connect), "first-start": ("connect", first_start), "schema": ("schema", schema),
-    "relations": ("schema", relations), "samples": ("schema", samples), "evidence": ("schema", evidence),
+    "relations": ("schema", relations), "samples": ("schema", samples),
+    "column": ("schema", column), "connection": ("connect", connection), "dry-run": ("plan", dry_run),
+    "evidence": ("schema", evidence),
     "preview": ("schema", preview), "plan": ("plan", plan), "start": ("plan", start), "run": ("run", run),
     "leave": ("run", leave), "finished": ("run", finished), "verify": ("run", verify),
     "checkpoints": ("checkpoints", settled), "clear": ("checkpoints", clear), "jobs": ("jobs", settled),
