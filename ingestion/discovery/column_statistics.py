@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ingestion.db_connection import DatabaseConnection
@@ -94,15 +95,34 @@ def _from_planner(column: Column, known: dict[str, Any], rows: int) -> None:
     column.null_share = round(known["null_share"], 4)
     figure = known["distinct_figure"]
     column.distinct = int(figure) if figure >= 0 else round(-figure * rows)
-    if column.type_category not in _NO_ORDER and known["bounds"]:
-        column.minimum, column.maximum = (
-            _short(known["bounds"][0]),
-            _short(known["bounds"][-1]),
-        )
+    column.minimum, column.maximum = extremes(column, known["bounds"] or (), known["common"] or ())
     common = (known["common"] or ())[:_MOST_TOP_VALUES]
     if column.base_type == "bool":
         common = [{"t": "true", "f": "false"}.get(v, v) for v in common]
     column.top_values = [_short(v) for v in common]
+
+
+def extremes(column: Column, bounds: Sequence[str], common: Sequence[str]) -> tuple[str | None, str | None]:
+    """Least and greatest value that the planner knows: its bounds leave the most common values out."""
+    # Texts follow a collation that we do not know, money a locale; the bounds are in order as they are.
+    values = [] if column.type_category in _NO_ORDER else list(bounds)
+    if column.type_category == "number" and column.base_type != "money":
+        with suppress(InvalidOperation):
+            values = sorted({*bounds, *common} - {"NaN"}, key=Decimal)
+    elif column.type_category == "time" and column.base_type not in ("interval", "time", "timetz"):
+        values = sorted({*bounds, *common}, key=_moment)
+    return (_short(values[0]), _short(values[-1])) if values else (None, None)
+
+
+def _moment(text: str) -> tuple[int, int, str]:
+    """PostgreSQL's ISO output in the order of time: years of any length, BC, infinity."""
+    if text.endswith("infinity"):
+        return (-2 if text.startswith("-") else 2), 0, ""
+    years = len(text.partition("-")[0])
+    if text.endswith(" BC"):
+        year = int(text[:years])
+        return -1, -year, text[years:]
+    return 1, years, text
 
 
 async def _measure(db: DatabaseConnection, table: Table) -> None:
