@@ -82,6 +82,8 @@ class FileIngester:
             self._workers * _QUEUED_PER_WORKER
         )
         self._taken = itertools.count()
+        self._at_work: set[asyncio.Task[Settled]] = set()
+        self._let_go: set[asyncio.Task[Settled]] = set()
         self._outcomes: asyncio.Queue[Settled] = asyncio.Queue(_MOST_PER_COMMIT)
         self._under_way = 0
         self._quiet = asyncio.Event()
@@ -150,7 +152,7 @@ class FileIngester:
     async def drain(self) -> None:
         """Wait until all files taken so far are settled, then drop documents of files that nobody refers to.
 
-        A job told to stop leaves what is still queued as pending. The workers end; `settle` starts them anew.
+        A job told to stop leaves what is not settled yet as pending. The workers end; `settle` starts them anew.
         """
         try:
             self._raise_fault()
@@ -219,14 +221,37 @@ class FileIngester:
                 self._finished(1)
                 continue
             async with self._alone(work.file.file_id):
-                settled = await self._settler.settle(work)
-            await self._outcomes.put(settled)
+                settled = await self._unless_stopped(work)
+            if settled is None:
+                self._finished(1)
+            else:
+                await self._outcomes.put(settled)
+
+    async def _unless_stopped(self, work: Work) -> Settled | None:
+        """What became of a file; None where the job was told to stop meanwhile: what has arrived of it waits."""
+        task = asyncio.create_task(self._settler.settle(work), name="files-settle")
+        self._at_work.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            worker = asyncio.current_task()
+            if task in self._let_go and worker is not None and not worker.cancelling():
+                return None
+            raise
+        finally:
+            self._at_work.discard(task)
+            self._let_go.discard(task)
 
     async def _keep_telling(self, arrivals: Arrivals) -> None:
         """Tell of the bytes that arrive, and once more when no file is on its way any more."""
         told_bytes, told_any, told_at = arrivals.size_bytes, False, time.monotonic()
         while True:
             await asyncio.sleep(self._tell_every_s)
+            if self._control.is_stopped:
+                # A large file over a slow line may take longer than anybody waits who says stop.
+                self._let_go |= self._at_work
+                for task in self._at_work:
+                    task.cancel()
             size_bytes, files, now = arrivals.size_bytes, arrivals.under_way(), time.monotonic()
             if size_bytes != told_bytes or (told_any and not files):
                 first = files[0] if files else Arriving("", 0, None)

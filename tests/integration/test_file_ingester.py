@@ -15,6 +15,7 @@ from ingestion.file_downloader import FileDownloader
 from ingestion.files.extraction import Extractor
 from ingestion.files.ingester import FileIngester, unsettled
 from ingestion.sandbox import file_store
+from ingestion.sandbox.file_contents import content_of
 from ingestion.state.store import StateStore
 from ingestion.state.types import BatchCommit
 from ingestion.sync.job_control import JobControl
@@ -244,6 +245,44 @@ async def test_bytes_are_told_and_stored_while_a_file_arrives(files: Files) -> N
     assert (first.under_way, first.filename, first.expected_bytes) == (1, "plan.jpg", 2 * len(half))
     stored = await files.state.events_since(files.job_id, 0)
     assert [e for e in stored if isinstance(e, BytesArrived)] == arrived
+
+
+async def test_a_job_told_to_stop_does_not_wait_for_the_rest_of_a_file(files: Files) -> None:
+    """The store gives half of it and never more; the next job takes up what is there."""
+    picture = content_of(key("a.jpg"))
+    assert picture is not None
+    whole = picture.body + bytes(600_000)
+    control, asked = JobControl(), list[int]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        start = int(head.partition("range: bytes=")[2].partition("\r")[0].partition("-")[0] or 0)
+        asked.append(start)
+        lines = [f"HTTP/1.1 {206 if start else 200} X", f"Content-Length: {len(whole) - start}", 'ETag: "v1"']
+        if start:
+            lines.append(f"Content-Range: bytes {start}-{len(whole) - 1}/{len(whole)}")
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        writer.write(whole[start:] if start else whole[:400_000])
+
+    def publish(event: Event) -> None:
+        if isinstance(event, BytesArrived) and event.received_bytes > 200_000:
+            control.stop()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    document = record(1, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/plan.jpg")
+    stopped = files.job(
+        document, downloader=files.downloader(allow_private=True), control=control, publish=publish,
+        tell_every_s=0.001,
+    )  # fmt: skip
+    counts = await asyncio.wait_for(stopped, 30)
+    assert counts.found == 0
+    assert [found async for found in unsettled(files.state)] == [("photos", ["1"])]
+    counts = await files.job(document, downloader=files.downloader(allow_private=True))
+    server.close()
+    assert counts.downloaded == 1
+    assert asked[0] == 0
+    assert 200_000 < asked[1] <= 400_000
+    assert (files.folder / "files/photos/1/plan.jpg").read_bytes() == whole
 
 
 async def test_an_index_that_is_gone_stops_the_job_and_loses_no_file(
