@@ -59,7 +59,7 @@ def cells(
 def _files_cell(table: Table, files_per_row: Mapping[str, float], taken: bool, glyphs: Glyphs) -> Ink:
     if not table.file_reference_columns:
         return ("", "")
-    share = files_per_row.get(table.name)
+    share = files_per_row.get(table.name, 0.0 if not table.row_count else None)
     tone = "info" if taken else "faint"
     if share is None:
         return (glyphs.ellipsis, tone)

@@ -5,14 +5,16 @@ What a person looks at before accepting or rejecting: bounded samples, each quer
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ingestion.db_connection import DatabaseConnection
-from ingestion.discovery import limited
+from ingestion.discovery import limited, relationship_elements
 from ingestion.discovery.relationship_evidence import which_exist
 from ingestion.postgres import sql
 from ingestion.reports import RelationSample, SampledPair
 from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
+from ingestion.transform.documents import ids_in
 from ingestion.transform.sensitivity import MaskPolicy
 
 MOST_VALUES = 300
@@ -22,6 +24,10 @@ MOST_SHOWN = 12
 """Values of each kind, found and not found, that are given with the answer."""
 
 _SAMPLE_ROWS = 20_000
+_SAMPLE_DOCUMENTS = 4_000
+_LONGEST_BYTES = 8_000
+"""A longer value holds more than ids."""
+
 _QUERY_LIMIT_S = 5.0
 _LABELS = (
     "name",
@@ -70,7 +76,6 @@ async def _values(
 ) -> list[tuple[str, int]]:
     """(distinct value, sampled rows that hold it), the most frequent first."""
     name = sql.ident(column.name)
-    value = f"unnest({name})::text" if column.data_type.endswith("[]") else f"{name}::text"
     where, args = f"{name} IS NOT NULL", []
     if relation.type_column:
         where += f" AND {sql.ident(relation.type_column)}::text = $1"
@@ -79,13 +84,27 @@ async def _values(
     if table.kind in ("table", "partitioned") and table.row_count > 2 * _SAMPLE_ROWS:
         share = min(100.0, 150.0 * _SAMPLE_ROWS / table.row_count)
         part = f" TABLESAMPLE SYSTEM ({share:.4f}) REPEATABLE (1)"
+    rows_of = f"{sql.rows_of(table)}{part} WHERE {where}"
+    if relationship_elements.may_hold_ids(column):
+        return await _elements(db, f"SELECT to_jsonb({name})::text AS v FROM {rows_of}", name, args)
     query = (
-        f"WITH s AS MATERIALIZED (SELECT {value} AS v FROM {sql.rows_of(table)}{part} WHERE {where}"
-        f" LIMIT {_SAMPLE_ROWS}), d AS (SELECT v, count(*) AS n FROM s WHERE v IS NOT NULL GROUP BY v"
-        f" ORDER BY md5(v) LIMIT {MOST_VALUES}) SELECT v, n FROM d ORDER BY n DESC, v"
+        f"WITH s AS MATERIALIZED (SELECT {name}::text AS v FROM {rows_of} LIMIT {_SAMPLE_ROWS}),"
+        f" d AS (SELECT v, count(*) AS n FROM s GROUP BY v ORDER BY md5(v) LIMIT {MOST_VALUES})"
+        " SELECT v, n FROM d ORDER BY n DESC, v"
     )
     rows = await limited.fetch(db, query, *args, timeout_s=_QUERY_LIMIT_S)
     return [(row["v"], row["n"]) for row in rows]
+
+
+async def _elements(
+    db: DatabaseConnection, query: str, name: str, args: Sequence[str | None]
+) -> list[tuple[str, int]]:
+    """Likewise of a column whose arrays or JSON hold ids, as a sync takes them out."""
+    query += f" AND pg_column_size({name}) <= {_LONGEST_BYTES} LIMIT {_SAMPLE_DOCUMENTS}"
+    rows = await limited.fetch(db, query, *args, timeout_s=_QUERY_LIMIT_S)
+    counts = Counter(id_ for row in rows for id_ in dict.fromkeys(ids_in(row["v"])))
+    chosen = relationship_elements.most_common(counts, MOST_VALUES)
+    return sorted(chosen, key=lambda one: (-one[1], one[0]))
 
 
 def _label_of(table: Table, masks: MaskPolicy) -> str | None:

@@ -26,10 +26,13 @@ INSERT INTO photos SELECT n, CASE WHEN n <= 180 THEN 1 + n % 40 ELSE 1000 + n EN
     FROM generate_series(1, 200) n;
 CREATE TABLE lines (word text, amount numeric(8,2));
 INSERT INTO lines VALUES ('twice', 1.50), ('twice', 1.50), ('once', 2), (NULL, NULL);
+CREATE TABLE teams (id bigint PRIMARY KEY, vendor_ids bigint[], lead jsonb);
+INSERT INTO teams SELECT n, ARRAY[n, n + 1, 900 + n], jsonb_build_object('id', n, 'name', 'x')
+    FROM generate_series(1, 20) n;
 CREATE TABLE hidden (id bigint);
 CREATE ROLE exploring_reader LOGIN;
 GRANT USAGE ON SCHEMA public TO exploring_reader;
-GRANT SELECT ON vendors, photos, lines TO exploring_reader;
+GRANT SELECT ON vendors, photos, lines, teams TO exploring_reader;
 """
 
 
@@ -62,6 +65,15 @@ async def test_sampled_pairs_say_what_the_values_lead_to_and_which_lead_nowhere(
     there = [pair for pair in found.pairs if pair.found]
     assert all(pair.label == f"Vendor {pair.value}" and pair.rows in (4, 5) for pair in there)
     assert {pair.value for pair in found.pairs if not pair.found} <= {str(1000 + n) for n in range(181, 201)}
+
+
+@pytest.mark.parametrize(("column", "values", "found"), [("vendor_ids", 41, 21), ("lead", 20, 20)])
+async def test_ids_inside_arrays_and_json_are_sampled_one_by_one(
+    service: IngestService, column: str, values: int, found: int
+) -> None:
+    sample = await service.relation_sample(ImplicitRelationship("teams", column, "vendors"))
+    assert (sample.values, sample.found) == (values, found)
+    assert all(pair.label == f"Vendor {pair.value}" for pair in sample.pairs if pair.found)
 
 
 async def test_a_masked_reference_shows_no_values(database: str, tmp_path: Path) -> None:
@@ -119,11 +131,11 @@ async def test_files_are_estimated_from_what_rows_refer_to(service: IngestServic
 
 async def test_the_source_says_what_the_role_may_do(service: IngestService, database: str) -> None:
     owner = await service.source_info()
-    assert (owner.superuser, owner.can_write, owner.tables, owner.unreadable) == (True, True, 4, 0)
+    assert (owner.superuser, owner.can_write, owner.tables, owner.unreadable) == (True, True, 5, 0)
     assert owner.timeout_s == 120
     reader = await service.probe_source(database.replace("postgres:@", "exploring_reader:@"))
     assert (reader.user, reader.superuser, reader.can_write) == ("exploring_reader", False, False)
-    assert (reader.tables, reader.unreadable) == (4, 1)
+    assert (reader.tables, reader.unreadable) == (5, 1)
     assert (await service.source_info()).user == owner.user, "a probe changes nothing"
 
 
