@@ -489,13 +489,8 @@ class IngestService:
     async def related(self, doc_id: str) -> Sequence[Related]:
         """Records that this one refers to, then those that refer to it; of a file the records that hold it."""
         from ingestion.vespa import queries
-        from ingestion.vespa.client import FILE, RECORD
 
-        index = await self._connections.index()
-        if fields := await index.document(RECORD, doc_id):
-            return await queries.related(index, doc_id, fields)
-        file = await index.document(FILE, doc_id)
-        return await queries.records_of_file(index, file) if file else []
+        return await queries.links(await self._connections.index(), doc_id)
 
     async def files_of(self, doc_id: str) -> Sequence[Mapping[str, Any]]:
         from ingestion.vespa import queries

@@ -113,6 +113,14 @@ async def search(
     return SearchPage(int(root.get("fields", {}).get("totalCount", 0)), hits)
 
 
+async def links(session: VespaSession, doc_id: str) -> list[Related]:
+    """Where a document leads: of a record `related`, of a file `records_of_file`; nowhere when it is neither."""
+    if fields := await session.document(RECORD, doc_id):
+        return await related(session, doc_id, fields)
+    file = await session.document(FILE, doc_id)
+    return await records_of_file(session, file) if file else []
+
+
 async def related(
     session: VespaSession, doc_id: str, fields: Mapping[str, Any], *, limit: int = 50
 ) -> list[Related]:

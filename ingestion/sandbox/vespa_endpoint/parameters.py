@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 from ingestion.sandbox.vespa_endpoint.problems import Refused
@@ -12,10 +14,11 @@ _TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(ks
 _SECONDS = {"ks": 1000.0, "s": 1.0, "ms": 0.001, "µs": 1e-6, "us": 1e-6, None: 1.0}
 
 
-def parse_query(raw: bytes) -> dict[str, str]:
-    """The parameters of a query string; the last of equal names counts."""
+@lru_cache(maxsize=512)
+def parse_query(raw: bytes) -> Mapping[str, str]:
+    """The parameters of a query string; the last of equal names counts. Kept: a batch of puts has one of them."""
     text = raw.decode("ascii", "replace")
-    return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1000))
+    return MappingProxyType(dict(parse_qsl(text, keep_blank_values=True, max_num_fields=1000)))
 
 
 class Parameters:
