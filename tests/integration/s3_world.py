@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +88,8 @@ def served() -> Iterator[S3World]:
     world.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, name="moto", daemon=True).start()
     try:
+        # What it holds outlives the server: it belongs to the process.
+        urllib.request.urlopen(urllib.request.Request(f"{world.url}/moto-api/reset", method="POST")).close()
         world.client = boto3.client(
             "s3", endpoint_url=world.url, region_name=REGION, aws_access_key_id="maker",
             aws_secret_access_key="maker", config=Config(s3={"addressing_style": "path"}),
