@@ -43,15 +43,16 @@ async def discover(
     db = await connections.source()
     state = await connections.state()
     discovery = SchemaDiscovery(db, connections.logger)
+    before = await last(state)
     schema = await discovery.discover(
         include_samples,
         include_stats=include_stats,
         schemas=schemas,
         on_progress=on_progress,
         decisions=await decisions(state),
+        before=before,
     )
     masks.hide(schema, await masks.in_force(connections))
-    before = await last(state)
     if before is not None:
         schema.drift = schema_drift.compare(_within(before, schemas), schema).lines()
         schema.drift_since = before.discovery_timestamp

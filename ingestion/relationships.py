@@ -22,6 +22,10 @@ from ingestion.schema_discovery import Column, Decisions, ExternalColumn, Implic
 ASSERT_AT = 0.7
 """Least probability of an asserted relation; `tests/benchmarks/relationships.py` shows what others would do."""
 
+STAY_AT = 0.5
+"""Least probability at which a relation that was asserted before still is: a guess that moves by a hair as rows
+come must not have a table's documents made anew."""
+
 CANDIDATE_AT = 0.15
 _SHARPNESS = 1.5
 """Exponent of the odds that names give: above 1 a clear leader wins over near rivals."""
@@ -89,6 +93,7 @@ class _Known:
     tested: Collection[tuple[str, str]]
     decisions: Mapping[tuple[str, str], Mapping[str, bool]]
     assert_at: float
+    before: Collection[tuple[str, str, str]] = ()
 
 
 def infer(
@@ -101,17 +106,18 @@ def infer(
     tested: Collection[tuple[str, str]] = (),
     decisions: Decisions | None = None,
     assert_at: float = ASSERT_AT,
+    before: Collection[tuple[str, str, str]] = (),
 ) -> Inference:
     """Relations of `tables`. Declared foreign keys are taken as they are; `decisions` override everything.
 
     `extra` holds targets that only values suggest (no name does), by (table, column); `tested` the columns
-    whose values were held against all tables.
+    whose values were held against all tables, `before` what was asserted last time, as (table, column, target).
     """
     matcher = matcher or NameMatcher(tables)
     verdicts: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
     for (source, column_name, target), accepted in (decisions or {}).items():
         verdicts[source, column_name][target] = accepted
-    known = _Known(matcher, evidence or {}, extra or {}, tested, verdicts, assert_at)
+    known = _Known(matcher, evidence or {}, extra or {}, tested, verdicts, assert_at, before)
     result = Inference()
     for relation in declared:
         if is_allowed(relation, decisions or {}):
@@ -208,7 +214,7 @@ def _settle(
             relation.evidence.insert(0, "accepted by the operator")
             result.relationships.append(relation)
             asserted = relation
-        elif rank == 0 and option.probability >= known.assert_at:
+        elif rank == 0 and option.probability >= _least(table, column, option, known):
             result.relationships.append(relation)
             asserted = relation
         elif option.probability >= CANDIDATE_AT and not (inside is not None and inside.embedded):
@@ -221,6 +227,11 @@ def _settle(
             tested = tested or any(o.evidence is not None and o.evidence.sampled > 0 for o in options)
             result.external.append(ExternalColumn(table.name, column.name, reason, tested))
     return asserted
+
+
+def _least(table: Table, column: Column, option: _Option, known: _Known) -> float:
+    was = (table.name, column.name, option.match.table) in known.before
+    return min(STAY_AT, known.assert_at) if was else known.assert_at
 
 
 def _relation(table: Table, column: Column, option: _Option, matcher: NameMatcher) -> ImplicitRelationship:

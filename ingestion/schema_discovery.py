@@ -276,11 +276,13 @@ class SchemaDiscovery:
         read_rows: bool = True,
         on_progress: OnProgress | None = None,
         decisions: Decisions | None = None,
+        before: SchemaMap | None = None,
     ) -> SchemaMap:
         """Perform full schema discovery: catalog, counts, keys, times, files, references with evidence.
 
         A table that cannot be read is listed with its problem. `schemas` limits it to those schemas;
-        `decisions` are the operator's verdicts on references. Raises errors.SourceUnavailable when the
+        `decisions` are the operator's verdicts on references; one asserted in `before` stays while it is likely at
+        all. Raises errors.SourceUnavailable when the
         server is gone, errors.SchemaError for a schema that is not there. Cancelled, it leaves nothing.
         """
         from ingestion.discovery import steps
@@ -288,7 +290,7 @@ class SchemaDiscovery:
         options = steps.Options(
             samples=include_samples, statistics=include_stats, rows=read_rows, schemas=tuple(schemas or ())
         )
-        return await steps.run(self._db, self._log, options, on_progress, decisions)
+        return await steps.run(self._db, self._log, options, on_progress, decisions, before)
 
     async def get_tables(self, schema: str = "public") -> list[str]:
         """Get list of table names: `Table.name` of each table of the schema, views and partitions left out."""

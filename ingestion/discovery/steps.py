@@ -52,6 +52,7 @@ async def run(
     options: Options,
     on_progress: OnProgress | None = None,
     decisions: Decisions | None = None,
+    before: SchemaMap | None = None,
 ) -> SchemaMap:
     """Everything about the database; raises ConnectionError when it is gone, SchemaError for unknown schemas."""
     tell = on_progress or (lambda step, done, total: None)
@@ -66,7 +67,7 @@ async def run(
     readable = [t for t in found.tables if t.readable]
     await _each(readable, "times", lambda t: _times(db, t, options), tell, log)
     await _each([*readable, *found.views], "files", lambda t: _files(db, t, options), tell, log)
-    inferred = await _relations(db, log, found, figures, options, tell, decisions)
+    inferred = await _relations(db, log, found, figures, options, tell, decisions, before)
     if options.samples:
         await _each(readable, "samples", lambda t: column_statistics.add_samples(db, t), tell, log)
     if options.statistics:
@@ -140,6 +141,7 @@ async def _relations(
     options: Options,
     tell: OnProgress,
     decisions: Decisions | None,
+    before: SchemaMap | None,
 ) -> relationships.Inference:
     unique = {place: f.is_unique for place, f in figures.items() if f.rows}
     matcher = NameMatcher(found.tables, Vocabulary(found.tables, unique))
@@ -156,6 +158,11 @@ async def _relations(
         extra=evidence.blind,
         tested=evidence.tested,
         decisions=decisions,
+        before={
+            (r.source_table, r.source_column, r.target_table)
+            for r in (before.relationships if before else ())
+            if r.basis == "inferred"
+        },
     )
     if options.rows:
         # What the operator accepted may hold for one type among several: the others are looked for all the same.
@@ -174,7 +181,9 @@ async def relations_of(
     estimates = {t.name: t.row_count for t in given}
     counted = await keys.count(db, given, estimates, Vocabulary(given))
     found = catalog.Catalog(tables=tables)
-    return await _relations(db, log, found, counted.figures, Options(), lambda step, done, total: None, None)
+    return await _relations(
+        db, log, found, counted.figures, Options(), lambda step, done, total: None, None, None
+    )
 
 
 async def _each(

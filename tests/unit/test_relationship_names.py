@@ -168,6 +168,22 @@ def test_a_rejected_relation_stays_away_and_an_accepted_one_is_asserted() -> Non
     assert not found.candidates
 
 
+def test_what_was_asserted_before_stays_while_it_is_likely_and_goes_when_it_is_not() -> None:
+    known = {("logs", "record_id", "records"), ("lines", "gpx_id", "gpx_data")}
+    found = tables(
+        "logs: id, record_id, record_type text\nrecords: id\nlines: id, gpx_id\ngpx_data: id\ngpx_files: id"
+    )
+
+    def held(at: float, before: set[tuple[str, str, str]]) -> set[str]:
+        return {r.source_table for r in relationships.infer(found, assert_at=at, before=before).relationships}
+
+    assert held(0.95, set()) == set()
+    # One is likely (0.9) and stays, the other was never more than one of two (0.48).
+    assert held(0.95, known) == {"logs"}
+    rejected = relationships.infer(found, before=known, decisions={("logs", "record_id", "records"): False})
+    assert rejected.relationships == []
+
+
 def test_every_relation_says_why_and_how_sure() -> None:
     found = relationships.infer(tables("orders: id, customer_id\ncustomers: id")).relationships[0]
     assert found.evidence
