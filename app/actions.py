@@ -30,6 +30,7 @@ class Need(Enum):
     SCHEMA = "The schema is not known yet. Connect to a database on screen 1, then discover with r."
     ROW = "Nothing is selected here."
     TABLE = "Choose a table first."
+    COLUMN = "Choose a column on the Columns tab first."
     RELATION = "Choose a relation on the Relations tab first."
     SAMPLES = "This table has no sample rows to step through."
     HISTORY = "There is nothing to go back to."
@@ -141,6 +142,8 @@ ACTIONS: tuple[Action, ...] = (
     _A("schema.statistics", ("s",), "Statistics", "Share of NULL, distinct values, extremes of the columns.", 10,
        (_N.TABLE,)),
     _A("schema.drift", ("d",), "Changes", "What changed since the discovery before this one.", 11, (_N.DRIFT,)),
+    _A("schema.mask", ("m",), "Mask", "Mask this column in the plan, so that its values never reach the index.", 0,
+       (_N.COLUMN,)),
     _A("schema.discover", ("r",), "Discover", "Read the schema from the database again.", 12),
     _A("schema.export", ("e",), "Export", "Save the schema as JSON, Markdown or a Mermaid diagram.", 13,
        (_N.SCHEMA,)),

@@ -180,7 +180,7 @@ class Bridge:
         self.connection = connection
         self.sandbox = Loaded()
         self.test_connections()
-        self.look_for_jobs()
+        self._watch_anew()
         self.load_schema()
 
     async def _test_source(self) -> None:
@@ -223,6 +223,7 @@ class Bridge:
         self.sandbox = Loaded(True)
         self.forget_source()
         self.connection = "sandbox"
+        self._watch_anew()
         self.test_connections()
         self.load_schema(discover=True)
 
@@ -292,6 +293,10 @@ class Bridge:
         """Keep an eye on the state: a running job is found, whoever started it."""
         if not self.is_running("watch"):
             self.spawn("watch", self._watch())
+
+    def _watch_anew(self) -> None:
+        """Another source is in use: its last job is looked for as at a start."""
+        self.spawn("watch", self._watch())
 
     async def start_job(self, request: JobRequest) -> str:
         """Start a job in its own process and watch it."""

@@ -92,6 +92,18 @@ class PlanDraft:
             include, exclude = sorted(wanted), []
         return self._with(tuple(include), tuple(exclude))
 
+    def toggle_mask(self, column: str) -> PlanDraft:
+        """Mask `table.column` in the index, or no longer; a name with glob characters means only itself."""
+        name = "".join(f"[{char}]" if char in "*?[" else char for char in column)
+        mask = tuple(glob for glob in self.plan.mask if glob != name)
+        if len(mask) == len(self.plan.mask):
+            mask = (*mask, name)
+        return replace(self, plan=replace(self.plan, mask=mask))
+
+    def masks(self, column: str) -> bool:
+        """Whether the plan's globs mask `table.column`."""
+        return any(_hits(glob, column) for glob in self.plan.mask)
+
     def options(
         self,
         *,

@@ -7,7 +7,6 @@ Everything is asynchronous and may be slow; nothing here blocks the event loop. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         SourceInfo,
         VerifyReport,
         VespaInfo,
+        Where,
     )
     from ingestion.run_view import RunView
     from ingestion.schema_discovery import ImplicitRelationship, SchemaMap, Table
@@ -36,24 +36,12 @@ OnProgress = Callable[[str, int, int], None]
 """A step's name, steps done, steps in all (0: unknown); called on the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The addresses in use, redacted for display. `configured` is False while no source is named."""
-
-    database: str
-    vespa: str
-    namespace: str
-    state_dir: str
-    configured: bool = True
-    sandbox: bool = False
-
-
 class ServicePort(Protocol):
     """Exactly what screens call, through the bridge."""
 
     # -- connect
-    def where(self) -> Any:
-        """An object with the attributes of `Where`."""
+    def where(self) -> Where:
+        """The addresses in use, redacted; never fails and connects to nothing."""
         ...
 
     async def reconnect(self, *, database_url: str, vespa_url: str, namespace: str) -> None:

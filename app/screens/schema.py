@@ -82,6 +82,10 @@ class SchemaScreen(BaseScreen):
 
     def on_mount(self) -> None:
         self.set_focus(self._tables)
+        kept = self.ingest_app.ui_state
+        self._wanted = self._wanted or kept.text("schema.table") or None
+        if (tab := kept.text("schema.tab")) in self._tabs.keys:
+            self._tabs.choose(tab)
         self._show_schema()
 
     # -- what there is --------------------------------------------------------------------------------------
@@ -112,6 +116,8 @@ class SchemaScreen(BaseScreen):
             met.add(Need.HISTORY)
         if self._schema is not None and self._schema.drift:
             met.add(Need.DRIFT)
+        if self._tabs.chosen == "columns" and self.query_one("#columns", RowList).current is not None:
+            met.add(Need.COLUMN)
         link = self._relations.current if self._tabs.chosen == "relations" else None
         if link is not None and link.relation is not None:
             met.add(Need.RELATION)
@@ -133,6 +139,17 @@ class SchemaScreen(BaseScreen):
 
     def theme_moved(self) -> None:
         self.query_one("#about", InkLines).update()
+
+    def on_screen_suspend(self) -> None:
+        self._keep()
+
+    def on_unmount(self) -> None:
+        self._keep()
+
+    def _keep(self) -> None:
+        """The table to come back to at the next start."""
+        if self._shown is not None:
+            self.ingest_app.ui_state.set("schema.table", self._shown.name)
 
     def open_on(self, *, table: str | None = None, job_id: str | None = None) -> None:
         if table is not None:
@@ -244,7 +261,8 @@ class SchemaScreen(BaseScreen):
 
     def _column_cells(self, column: Column, name: str, width: int) -> Ink:
         assert self._shown is not None
-        return parts.column_cells(self._shown, column, name, self._targets, self.glyphs)
+        masked = self.bridge.draft.masks(f"{self._shown.name}.{column.name}")
+        return parts.column_cells(self._shown, column, name, self._targets, self.glyphs, masked=masked)
 
     # -- samples -----------------------------------------------------------------------------------------------
 
@@ -294,6 +312,7 @@ class SchemaScreen(BaseScreen):
     @on(TabStrip.Chosen)
     def _tab_chosen(self, event: TabStrip.Chosen) -> None:
         self.query_one(ContentSwitcher).current = event.key
+        self.ingest_app.ui_state.set("schema.tab", event.key)
         if self.focused is not None and self.focused is not self._tables:
             self.set_focus(self.query_one(f"#{event.key}"))
         self._show_samples()
@@ -424,6 +443,17 @@ class SchemaScreen(BaseScreen):
         if self._shown is not None and self._shown.name == table.name:
             self._shown.columns[:] = table.columns
             self.query_one("#columns", RowList).refresh()
+
+    def do_mask(self) -> None:
+        """Mask the column under the cursor in the plan, or show it again."""
+        column: Column | None = self.query_one("#columns", RowList).current
+        if self._shown is None or column is None:
+            return
+        if column.sensitivity == "secret":
+            self.tell("Secrets are masked already; a plan file's `unmask` is the way to lift that.")
+            return
+        self.bridge.edit_plan(self.bridge.draft.toggle_mask(f"{self._shown.name}.{column.name}"))
+        self.query_one("#columns", RowList).refresh()
 
     def do_discover(self) -> None:
         self._samples.clear()

@@ -132,7 +132,10 @@ def short_type(data_type: str) -> str:
     return data_type.replace("character varying", "varchar").replace("double precision", "float8")
 
 
-def column_cells(table: Table, column: Column, name: str, targets: dict[str, str], glyphs: Glyphs) -> Ink:
+def column_cells(
+    table: Table, column: Column, name: str, targets: dict[str, str], glyphs: Glyphs, *, masked: bool = False
+) -> Ink:
+    """One cell of the list of columns; `masked` says that the plan masks the column."""
     unicode = glyphs.unicode
     if name == "name":
         key = column.name in table.key_columns
@@ -143,7 +146,8 @@ def column_cells(table: Table, column: Column, name: str, targets: dict[str, str
         return ("null", "faint") if column.is_nullable else ("", "")
     if name == "default":
         return (formatting.one_line(column.default_value or "", unicode=unicode), "faint")
-    return _column_notes(table, column, targets, glyphs)
+    notes = _column_notes(table, column, targets, glyphs)
+    return [(f"{glyphs.warn} masked by the plan  ", "warn"), *notes] if masked else notes
 
 
 def _column_notes(table: Table, column: Column, targets: dict[str, str], glyphs: Glyphs) -> list[Run]:

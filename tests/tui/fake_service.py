@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.port import OnProgress, Where
+from app.port import OnProgress
 from ingestion import errors, plan
 from ingestion.checkpoint import Checkpoint
 from ingestion.plan import Plan
@@ -30,6 +30,7 @@ from ingestion.reports import (
     TableEstimate,
     VerifyReport,
     VespaInfo,
+    Where,
 )
 from ingestion.schema_discovery import ImplicitRelationship, SchemaMap, Table
 from ingestion.state.types import Failure, FailureCluster, FailureFilter, FailurePage, Job

@@ -147,3 +147,10 @@ async def test_leaving_a_connection_for_the_sandbox_is_asked_and_the_key_that_as
         assert not any(call[0] == "start_sandbox" for call in d.service.calls)
         await d.press("b", "y")
         await d.until(lambda: any(call[0] == "start_sandbox" for call in d.service.calls))
+
+
+async def test_the_last_job_of_another_source_is_found_when_it_comes_into_use(opened: Any) -> None:
+    async with opened("connect") as d:
+        await d.until(lambda: d.bridge.view is not None)
+        await d.press("a", *"service=warehouse", "enter")
+        await d.until(lambda: d.bridge.connection == "typed" and d.bridge.view is not None)

@@ -61,3 +61,10 @@ def test_equal_failures_share_a_line_of_the_log() -> None:
             join(log, LogLine(5000, 15.0, "info", "rfis", "completed"))
     assert [line.table for line in log] == ["photos", "rfis"]
     assert log[0].shown == "1,000 times expired_url; the last one: 1000: expired"
+
+
+def test_a_mask_means_exactly_its_column() -> None:
+    draft = PlanDraft(Plan(), NAMES).toggle_mask("odd[1]*.name")
+    assert draft.masks("odd[1]*.name")
+    assert not draft.masks("odd1x.name")
+    assert draft.toggle_mask("odd[1]*.name").plan.mask == ()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.ui_state import UiState
 from app.widgets.field_list import FieldList
 from ingestion import errors
 from ingestion.schema_discovery import SchemaMap
@@ -193,3 +194,32 @@ async def test_samples_step_row_by_row_with_markup_left_alone_and_secrets_masked
         await d.until(lambda: d.sees("[masked]"))
         d.app.open_table("_prisma_migrations")
         await d.until(lambda: d.sees("cannot be read", "permission denied"))
+
+
+async def test_a_column_is_masked_in_the_plan_and_shown_again(opened: Any) -> None:
+    async with opened("schema", table="company_users", size=(140, 40)) as d:
+        await d.until(lambda: d.sees("590 rows"))
+        await d.press("tab", "down", "down", "m")
+        await d.until(lambda: d.sees("masked by the plan"))
+        assert d.bridge.draft.plan.mask == ("company_users.email_address",)
+        await d.press("m")
+        assert d.bridge.draft.plan.mask == ()
+        d.app.open_table("api_credentials")
+        await d.until(lambda: d.screen._shown.name == "api_credentials")
+        d.screen.query_one("#columns").cursor = 2
+        await d.press("m")
+        await d.until(lambda: d.sees("Secrets are masked already"))
+
+
+async def test_the_next_start_comes_back_to_the_table_and_its_tab(opened: Any, tmp_path: Path) -> None:
+    path = tmp_path / "screens.json"
+    async with opened("schema", ui_state=UiState(path)) as d:
+        await d.schema_loaded()
+        d.app.open_table("rfis")
+        await d.press("right_square_bracket", "3")
+        await d.pause()
+    async with opened("schema", ui_state=UiState(path)) as d:
+        await d.until(lambda: d.screen._shown is not None and d.screen._shown.name == "rfis")
+        assert d.screen._tabs.chosen == "relations"
+    async with opened("schema", ui_state=UiState(path), table="vendors") as d:
+        await d.until(lambda: d.screen._shown is not None and d.screen._shown.name == "vendors")
