@@ -85,7 +85,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._tables: dict[int, asyncio.Task[None]] = {}
+        self._tables: dict[DocumentBuilder, tuple[int, asyncio.Task[None]]] = {}
         self.stats: FeedStats | None = None
         self.is_alive = False
 
@@ -125,16 +125,23 @@ class Worker:
                 self._process.send_signal(signal.SIGKILL)
                 await self._process.wait()
 
-    async def knows(self, builder: DocumentBuilder) -> None:
-        """Let the process have a builder of its own like this one."""
-        task = self._tables.get(id(builder))
-        if task is None:
-            task = asyncio.create_task(self.ask("table", id(builder), pickle.dumps(builder.table)))
-            self._tables[id(builder)] = task
+    async def number_of(self, builder: DocumentBuilder) -> int:
+        """The number under which the process has a builder of its own like this one.
+
+        The builder is kept: the address of one that is gone would become another table's.
+        """
+        if builder not in self._tables:
+            number = len(self._tables) + 1
+            task = asyncio.create_task(self.ask("table", number, pickle.dumps(builder.table)))
+            self._tables[builder] = number, task
+        number, task = self._tables[builder]
         await asyncio.shield(task)
+        return number
 
     async def ask(self, kind: str, *args: Any) -> Any:
         """The answer; raises what the process raised, and WorkerLost when it ends. Cancelled, so is the work."""
+        if not self.is_alive:
+            raise _lost()  # a dead process's socket takes what is written to it, and nobody would answer
         number = next(self._numbers)
         future = self._questions[number] = asyncio.get_running_loop().create_future()
         try:
@@ -228,11 +235,11 @@ class Workers:
         if not ready:
             return None
         worker = min(ready, key=lambda one: one.load)
-        await worker.knows(builder)
+        table = await worker.number_of(builder)
         number = next(self._batches)
         places = {n: (row.locator, row.unreadable) for n, row in enumerate(rows) if row.unreadable}
         positions, keys, digests, buckets, sizes, more, failed = await worker.ask(
-            "prepare", number, id(builder), [row.values for row in rows], places
+            "prepare", number, table, [row.values for row in rows], places
         )
         extra: dict[int, Any] = pickle.loads(more) if more else {}
         held = Held(worker, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from faults import Answer, FaultProxy, writes
 from sync_world import World, counts, world
 
 from ingestion import errors
-from ingestion.events import BatchCommitted, Event
+from ingestion.events import BatchCommitted, Event, TableFinished
 from ingestion.file_detector import FileDetector
 from ingestion.sync_manager import SyncConfig
 from ingestion.vespa import client
@@ -149,3 +150,25 @@ async def test_an_index_that_takes_nothing_any_more_ends_the_job_as_without_work
     assert result.status == "failed"
     assert isinstance(result.fault, errors.VespaUnavailable)
     assert "503" in str(result.fault)
+
+
+async def test_a_worker_never_takes_one_table_for_another(here: World) -> None:
+    """A table's builder that is gone may leave its address in memory to the next one's."""
+    tables = [f"t{n:02}" for n in range(24)]
+    for n, table in enumerate(tables):
+        columns = ", ".join(f"c{n}_{i} text" for i in range(1 + n % 3))
+        values = ", ".join(f"'{table} of {i}'" for i in range(1 + n % 3))
+        await here.sql(
+            f"CREATE TABLE {table} (id bigint, {columns})", f"INSERT INTO {table} VALUES (1, {values})"
+        )
+
+    def publish(event: Event) -> None:
+        if isinstance(event, TableFinished):
+            gc.collect()
+
+    await here.full(SyncConfig(workers=1), processes=1, publish=publish)
+    found = {d: fields["metadata"] for d, fields in (await here.documents()).items()}
+    assert found == {
+        f"{table}:1": {"id": "1", **{f"c{n}_{i}": f"{table} of {i}" for i in range(1 + n % 3)}}
+        for n, table in enumerate(tables)
+    }
