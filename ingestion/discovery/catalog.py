@@ -135,6 +135,14 @@ async def load(db: DatabaseConnection, schemas: Sequence[str] | None = None) -> 
     _hide(catalog, hidden)
     by_oid = {table.oid: table for table in (*catalog.tables, *catalog.views)}
     _add_indexes(by_oid, indexes, columns)
+    ancestors = _parents_of(parents)
+    for row in relations:
+        if (
+            row["is_partition"]
+            and row["oid"] not in by_oid
+            and (root := by_oid.get(_root(row["oid"], ancestors)))
+        ):
+            by_oid[row["oid"]] = root
     _add_foreign_keys(catalog, by_oid, foreign_keys, columns)
     return catalog
 
@@ -304,6 +312,8 @@ def _add_indexes(
 def _add_foreign_keys(
     catalog: Catalog, tables: dict[int, Table], rows: Sequence[dict[str, Any]], columns: dict[int, _Columns]
 ) -> None:
+    found: dict[tuple[str, str, str, str], ImplicitRelationship] = {}
+    partitions: dict[tuple[str, str, str, str], set[int]] = defaultdict(set)
     for row in rows:
         source, target = tables.get(row["source"]), tables.get(row["target"])
         if source is None or target is None:
@@ -313,14 +323,19 @@ def _add_foreign_keys(
         for number, name in zip(row["target_numbers"], names, strict=True):
             more = f", one of {len(names)} columns" if len(names) > 1 else ""
             unchecked = "" if row["validated"] else ", never validated"
-            catalog.foreign_keys.append(
-                ImplicitRelationship(
-                    source.name,
-                    name,
-                    target.name,
-                    columns[row["target"]].by_number[number].name,
-                    evidence=[f"declared: foreign key {row['name']}{more}{unchecked}"],
-                    basis="declared",
-                    cardinality="one_to_one" if tuple(names) in unique else "many_to_one",
-                )
+            key = source.name, name, target.name, columns[row["target"]].by_number[number].name
+            if row["source"] != source.oid:
+                partitions[key].add(row["source"])
+            if key in found:
+                continue
+            found[key] = ImplicitRelationship(
+                *key,
+                evidence=[f"declared: foreign key {row['name']}{more}{unchecked}"],
+                basis="declared",
+                cardinality="one_to_one" if tuple(names) in unique else "many_to_one",
             )
+    for key, declaring in partitions.items():
+        # Declared on the partitions alone, as before PostgreSQL 11 and by tools that copy tables one by one.
+        count = len(tables[next(iter(declaring))].partitions)
+        found[key].evidence.append(f"on {len(declaring)} of its {count} partitions")
+    catalog.foreign_keys += found.values()

@@ -244,7 +244,8 @@ def _statistics(c: Column) -> list[str]:
     empty = "" if c.null_share is None else f"{c.null_share:.0%}"
     distinct = "" if c.distinct is None else f"{c.distinct:,}"
     if c.minimum is not None and c.type_category in ("number", "time"):
-        span = f"{code(c.minimum)} to {code(c.maximum or '')}"
+        same = c.minimum == c.maximum
+        span = f"always {code(c.minimum)}" if same else f"{code(c.minimum)} to {code(c.maximum or '')}"
     else:
         span = ", ".join(dict.fromkeys(code(v if len(v) <= 40 else f"{v[:40]}…") for v in c.top_values[:3]))
     if c.longest is not None and c.longest > 40:
@@ -269,7 +270,7 @@ def _outgoing(r: ImplicitRelationship) -> str:
     sure = "declared" if r.basis == "declared" else f"{_confidence(r)} sure"
     orphans = f", {r.orphan_share:.1%} orphans" if r.orphan_share else ""
     where = f" where {code(r.type_column)} is {code(r.type_value or '')}" if r.type_column else ""
-    why = f": {text('; '.join(r.evidence))}" if r.evidence else ""
+    why = f": {text('; '.join(r.evidence).removeprefix('declared: '))}" if r.evidence else ""
     target = f"{_link(r.target_table)}.{code(r.target_column)}"
     return f"{code(r.source_column)} → {target}{where} ({sure}{orphans}){why}"
 

@@ -111,6 +111,25 @@ async def test_everything_that_postgresql_has(admin: asyncpg.Connection, discove
     assert SchemaMap.from_json(discovery.to_json(found)) == found
 
 
+async def test_a_key_declared_on_partitions_alone_is_declared_of_their_root(
+    admin: asyncpg.Connection, discovery: SchemaDiscovery
+) -> None:
+    await admin.execute(
+        """CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE teams (id int PRIMARY KEY);
+        CREATE TABLE events (id int, at date, actor int, team int REFERENCES teams) PARTITION BY RANGE (at);
+        CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+        CREATE TABLE events_2 PARTITION OF events DEFAULT;
+        ALTER TABLE events_1 ADD FOREIGN KEY (actor) REFERENCES users;
+        ALTER TABLE events_2 ADD FOREIGN KEY (actor) REFERENCES users"""
+    )
+    found = await discovery.discover()
+    declared = {
+        r.source_column: (r.target_table, r.basis, len(r.evidence)) for r in found.relations_from("events")
+    }
+    assert declared == {"actor": ("users", "declared", 2), "team": ("teams", "declared", 1)}
+    assert "on 2 of its 2 partitions" in discovery.to_markdown(found)
+
+
 async def test_the_contract_methods_take_table_names_as_discovery_gives_them(
     admin: asyncpg.Connection, discovery: SchemaDiscovery
 ) -> None:
