@@ -87,6 +87,8 @@ def guide_facts(bridge: Bridge) -> GuideFacts:
     schema, vespa, view = bridge.schema, bridge.vespa.value, bridge.view
     usable = vespa is not None and vespa.up and not vespa.missing
     report = bridge.verification.value
+    if view is not None and view.job_id == bridge.passed_job:
+        view = report = None
     return GuideFacts(
         configured=bridge.service.where().configured,
         connected=bridge.source.value is not None and usable,
@@ -133,6 +135,8 @@ class Bridge:
         self.verification: Loaded[VerifyReport] = Loaded()
         self.steps_taken: set[str] = set()
         """Steps of the guide that the user went through on this source."""
+        self.passed_job = ""
+        """An ended job that the guide looks past, because the plan was changed since."""
         self._seq = 0
         self._ended: set[str] = set()
 
@@ -272,6 +276,11 @@ class Bridge:
     def edit_plan(self, draft: PlanDraft) -> None:
         """The plan screen's only way to change the plan."""
         self.draft = draft
+        self.steps_taken.add("discover")  # who chooses has seen what there is
+        if self.view is not None and not self.job_active:
+            # Whoever chooses anew has the way before them again: the job that ended belongs to the old choice.
+            self.passed_job = self.view.job_id
+            self.steps_taken -= {"choose", "preview", "report"}
         self._post(PlanMoved())
 
     # -- the watched job -----------------------------------------------------------------------------------------

@@ -121,3 +121,15 @@ async def test_a_running_job_is_the_step_whoever_started_it(opened: Any) -> None
         await d.until(lambda: d.sees("> watch the job"))
         await d.press(">")
         await d.until(lambda: d.screen.scope == "run")
+
+
+async def test_choosing_anew_after_a_job_puts_the_way_before_the_user_again(opened: Any) -> None:
+    async with opened("plan") as d:
+        await d.schema_loaded()
+        await d.until(lambda: d.sees("> verify"))
+        await d.press("space")
+        await d.until(lambda: d.sees("● choose", "> preview a row", "○ verify"))
+        await d.bridge.start_job(request())
+        d.service.step(400)
+        await d.until(lambda: d.bridge.view is not None and d.bridge.view.finished)
+        await d.until(lambda: d.sees("✓ run", "> verify"))
