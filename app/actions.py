@@ -45,6 +45,7 @@ class Need(Enum):
     DIFFERENCES = "There is nothing to repair: verify first, or everything is equal."
     VERIFIED = "Nothing has been verified yet."
     RECORD = "Open a record first."
+    FILES = "This record has no files."
     SOURCE = "There is nothing to test yet: add a connection with a, or bring up the sandbox with b."
     SAVED = "Only a saved connection can be deleted."
 
@@ -199,6 +200,7 @@ ACTIONS: tuple[Action, ...] = (
     # -- checkpoints
     _A("checkpoints.filter", ("slash",), "Filter", "Narrow the list.", 2),
     _A("checkpoints.open", ("enter",), "Table", "Open the table on the Schema screen.", 3, (_N.ROW,)),
+    _A("checkpoints.history", ("h",), "History", "What the latest jobs did to this table.", 3, (_N.ROW,)),
     _A("checkpoints.clear", ("x",), "Clear", "Forget this table's checkpoint: its next sync reads all of it.",
        4, (_N.ROW, _N.IDLE), Danger.TYPED,
        "The next sync of this table reads every row again. Nothing leaves the index."),
@@ -232,6 +234,8 @@ ACTIONS: tuple[Action, ...] = (
     _A("failures.status", ("o",), "Status", "Open, resolved or dismissed.", 9),
     _A("failures.filter", ("slash",), "Filter", "By part of a table's name, or table:key.", 10),
     _A("failures.open", ("enter",), "Open", "Go into the cluster, then into the failure.", 11, (_N.ROW,)),
+    _A("failures.view", ("v",), "View files", "The fetched files of this failure's record: photos, PDFs' text.",
+       0, (_N.ROW,)),
     _A("failures.back", ("backspace", "escape"), "Back", "To the list, then to the clusters."),
     _A("failures.export", ("e",), "Export", "Save what the filter shows as JSON lines or CSV.", 12),
     _A("failures.copy", ("y",), "Copy", "Copy table, key and message.", 13, (_N.ROW,)),
@@ -241,6 +245,8 @@ ACTIONS: tuple[Action, ...] = (
     _A("search.open", ("enter",), "Open", "Open the record, or follow the relation or file.", 3),
     _A("search.back", ("backspace",), "Back", "Return to the record or results you came from.", 4,
        (_N.HISTORY,)),
+    _A("search.view", ("v",), "View", "The record's fetched files: photos, and the text of PDFs.", 4,
+       (_N.FILES,)),
     _A("search.table", ("t",), "Table", "Only records of one table.", 5),
     _A("search.project", ("o",), "Project", "Only records of one project.", 6),
     _A("search.clear", ("x",), "Clear", "Drop both filters.", 7),

@@ -313,7 +313,7 @@ def safe(text: str, *, glyphs: Glyphs = UNICODE) -> str:
     return text if glyphs.unicode else text.encode("ascii", "replace").decode("ascii")
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def one_line(text: str, *, unicode: bool = True) -> str:
     """Text from data for one line: runs of white space become one blank; cut at `MAX_CELL_CHARS`."""
     text = _SPACES.sub(" ", text[:MAX_CELL_CHARS]).strip()

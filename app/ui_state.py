@@ -52,5 +52,6 @@ class UiState:
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = self.path.with_suffix(f".{os.getpid()}")
+            part.touch(mode=0o600)
             part.write_text(json.dumps(self._values, indent=1, sort_keys=True), encoding="utf-8")
             part.replace(self.path)

@@ -496,3 +496,12 @@ class IngestService:
         from ingestion.vespa import queries
 
         return await queries.files_of(await self._connections.index(), doc_id)
+
+    async def fetched_files(self, file_ids: Sequence[str]) -> Mapping[str, Path]:
+        """Where those of the files lie that were fetched and are there still."""
+        from ingestion.files.stage import download_dir
+
+        rows = await (await self._connections.state()).file_rows(file_ids)
+        folder = download_dir(self.settings, self._connections.state_path)
+        paths = {name: folder / row.path for name, row in rows.items() if row.path}
+        return {name: path for name, path in paths.items() if path.is_file()}

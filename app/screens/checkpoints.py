@@ -59,6 +59,8 @@ class CheckpointsScreen(BaseScreen):
             )
 
     def on_mount(self) -> None:
+        kept = self.ingest_app.ui_state.text("checkpoints.sort", self._sort)
+        self._sort = kept if kept in SORTS else self._sort
         self.set_focus(self._list)
         self.do_reload()
 
@@ -160,7 +162,14 @@ class CheckpointsScreen(BaseScreen):
 
     def do_sort(self) -> None:
         self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+        self.ingest_app.ui_state.set("checkpoints.sort", self._sort)
         self._show()
+
+    def do_history(self) -> None:
+        from app.modals.table_history import TableHistory
+
+        if (item := self._list.current) is not None:
+            self.app.push_screen(TableHistory(item.table_name))
 
     def do_reload(self) -> None:
         if not self.bridge.service.where().configured:

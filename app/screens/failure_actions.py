@@ -8,7 +8,8 @@ from app import formatting
 from app.modals.ask import Choice, Choose, Prompt
 from app.modals.confirm import Confirm
 from app.modals.save import ENDINGS, ask_path
-from ingestion.state.types import FailureFilter
+from ingestion.state.types import Failure, FailureFilter
+from ingestion.transform import document_ids
 
 if TYPE_CHECKING:
     from app.screens.base import BaseScreen
@@ -54,6 +55,23 @@ async def dismiss(screen: BaseScreen, ids: tuple[int, ...]) -> bool:
         return False
     screen.tell(f"{formatting.plural(done, 'failure')} dismissed; o shows them.")
     return True
+
+
+async def view_files(screen: BaseScreen, failure: Failure) -> None:
+    """The files that the index has of the failure's record, the failed one first where it is named."""
+    from app.modals.file_view import FileView
+
+    doc_id = document_ids.doc_id(failure.table, failure.key)
+    try:
+        files = list(await screen.bridge.service.files_of(doc_id)) if failure.key else []
+    except Exception as error:
+        screen.tell_error(error, "The files could not be looked up")
+        return
+    if not files:
+        screen.tell("The index has no files of this record.", severity="warning")
+        return
+    at = next((n for n, file in enumerate(files) if file.get("file_id") == failure.locator), 0)
+    screen.app.push_screen(FileView(files, at))
 
 
 async def export(screen: BaseScreen, wanted: FailureFilter) -> None:

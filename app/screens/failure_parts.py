@@ -55,13 +55,15 @@ def failure_cells(failure: Failure, column: str, glyphs: Glyphs, now: float) -> 
     if column == "table":
         return (formatting.one_line(failure.table, unicode=unicode), "muted")
     if column == "key":
+        # A record's key tells little of a file that failed: its name says more.
+        name = failure.detail.get("filename") if failure.kind == "file" and failure.detail else None
+        if name:
+            return formatting.one_line(str(name), unicode=unicode)
         if not failure.key:
             return ("(no key)", "faint")
         return formatting.one_line(failure.key, unicode=unicode)
     if column == "message":
-        name = failure.detail.get("filename") if failure.detail else None
-        lead = [(f"{formatting.one_line(str(name), unicode=unicode)}  ", "")] if name else []
-        return [*lead, (formatting.one_line(failure.message, unicode=unicode), "muted")]
+        return [(formatting.one_line(failure.message, unicode=unicode), "muted")]
     if column == "attempts":
         return (str(failure.attempts), "warn" if failure.attempts > 1 else "faint")
     return (formatting.ago(failure.last_at, now, glyphs=glyphs).removesuffix(" ago"), "faint")

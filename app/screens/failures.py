@@ -82,7 +82,7 @@ class FailuresScreen(BaseScreen):
                 yield RowList[Failure](
                     (
                         ListColumn("table", "Table", flex=1, minimum=10, maximum=28),
-                        ListColumn("key", "Key", flex=1, minimum=17, maximum=28),
+                        ListColumn("key", "Key or file", flex=1, minimum=17, maximum=36),
                         ListColumn("message", "Message", flex=3, minimum=16, drop=3),
                         ListColumn("attempts", "Tries", 5, right=True, drop=4),
                         ListColumn("last", "Last", 4, right=True, drop=2),
@@ -101,6 +101,9 @@ class FailuresScreen(BaseScreen):
                 yield FieldList(id="document")
 
     def on_mount(self) -> None:
+        state = self.ingest_app.ui_state
+        self._kind = min(len(KINDS) - 1, max(0, state.number("failures.kind")))
+        self._status = min(len(STATUSES) - 1, max(0, state.number("failures.status")))
         self.title_panel("#error-panel", "Error")
         self.title_panel("#row-panel", "Source row")
         self.title_panel("#document-panel", "Document")
@@ -374,11 +377,13 @@ class FailuresScreen(BaseScreen):
 
     def do_kind(self) -> None:
         self._kind = (self._kind + 1) % len(KINDS)
+        self.ingest_app.ui_state.set("failures.kind", self._kind)
         self._item_list.clear_marks()
         self.do_reload()
 
     def do_status(self) -> None:
         self._status = (self._status + 1) % len(STATUSES)
+        self.ingest_app.ui_state.set("failures.status", self._status)
         self._item_list.clear_marks()
         self.do_reload()
 
@@ -444,6 +449,11 @@ class FailuresScreen(BaseScreen):
     @work(group="export", exit_on_error=False)
     async def do_export(self) -> None:
         await failure_actions.export(self, self._filter())
+
+    @work(group="view", exclusive=True, exit_on_error=False)
+    async def do_view(self) -> None:
+        if (failure := self._item_list.current) is not None:
+            await failure_actions.view_files(self, failure)
 
     def do_copy(self) -> None:
         if (failure := self._item_list.current) is not None:

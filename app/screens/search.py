@@ -47,6 +47,7 @@ class SearchScreen(BaseScreen):
         self._doc_id: str | None = None
         self._hit_shown: str | None = None
         self._fields: Mapping[str, Any] = {}
+        self._files: Sequence[Mapping[str, Any]] = ()
         self._history: list[str] = []
         self._rest: Timer | None = None
         self._notice = Notice(
@@ -90,6 +91,10 @@ class SearchScreen(BaseScreen):
         self.title_panel("#links-panel", "Relations and files")
         self._hit_list.set_items((), notice=self._notice)
         self.query_one("#record", FieldList).set_notice(Notice(""))
+        state = self.ingest_app.ui_state
+        self._table = state.text("search.table") or None
+        project = state.text("search.project")
+        self._project = int(project) if project.lstrip("-").isdigit() else None
         self.set_focus(self.query_one("#query"))
 
     @property
@@ -104,6 +109,8 @@ class SearchScreen(BaseScreen):
         met = super().facts()
         if self._doc_id is not None:
             met.add(Need.RECORD)
+        if self._files:
+            met.add(Need.FILES)
         if self._history:
             met.add(Need.HISTORY)
         return met
@@ -202,13 +209,13 @@ class SearchScreen(BaseScreen):
             self._open(hit.doc_id)
 
     def _clear_record(self) -> None:
-        self._doc_id, self._hit_shown, self._fields = None, None, {}
+        self._doc_id, self._hit_shown, self._fields, self._files = None, None, {}, ()
         self.query_one("#record", FieldList).set_notice(Notice(""))
         self._link_list.set_items((), notice=Notice(""))
         self.title_panel("#record-panel", "")
 
     def _open(self, doc_id: str) -> None:
-        self._doc_id = doc_id
+        self._doc_id, self._files = doc_id, ()
         self.title_panel("#record-panel", doc_id)
         service = self.bridge.service
 
@@ -227,7 +234,12 @@ class SearchScreen(BaseScreen):
             self._link_list.set_items((), notice=Notice(""))
             return
         self._fields = fields
-        record.set_fields(fields_of_document(parts.ordered(fields)))
+        matched = parts.matched_in(fields, self._text)
+        record.set_fields(fields_of_document(parts.ordered(fields), matched=matched))
+        where = (
+            f"matches in {', '.join(matched[:3])}{' and more' if len(matched) > 3 else ''}" if matched else ""
+        )
+        self.title_panel("#record-panel", self._doc_id or "", where)
         doc_id = self._doc_id or ""
         service = self.bridge.service
 
@@ -239,6 +251,9 @@ class SearchScreen(BaseScreen):
 
     def _links_arrived(self, found: tuple[Sequence[Related], Sequence[Mapping[str, Any]]]) -> None:
         links = parts.links_of(*found)
+        self._files = found[1]
+        if not self._files and self._fields.get("file_id"):
+            self._files = [self._fields]  # the record shown is a file itself
         self._link_list.set_items(links, notice=Notice("No relations, no files"))
         back = f"{len(self._history)} back" if self._history else ""
         self.title_panel("#links-panel", f"Relations and files {len(links)}", back)
@@ -263,8 +278,22 @@ class SearchScreen(BaseScreen):
                 self._history.append(self._doc_id)
             self._open(link.doc_id)
 
+    def do_view(self) -> None:
+        from app.modals.file_view import FileView
+
+        link = self._link_list.current if self.focused is self._link_list else None
+        chosen = link.doc_id if link is not None else ""
+        at = next((n for n, file in enumerate(self._files) if file.get("doc_id") == chosen), 0)
+        self.app.push_screen(FileView(self._files, at))
+
     def do_back(self) -> None:
         self._open(self._history.pop())
+
+    def _narrowed(self) -> None:
+        """Other filters: kept for the next start, and asked with."""
+        self.ingest_app.ui_state.set("search.table", self._table or "")
+        self.ingest_app.ui_state.set("search.project", "" if self._project is None else str(self._project))
+        self._query_index()
 
     @work(group="ask", exit_on_error=False)
     async def do_table(self) -> None:
@@ -273,7 +302,7 @@ class SearchScreen(BaseScreen):
         answer = await self.app.push_screen_wait(Choose("Only records of one table", choices))
         if answer is not None:
             self._table = answer or None
-            self._query_index()
+            self._narrowed()
 
     @work(group="ask", exit_on_error=False)
     async def do_project(self) -> None:
@@ -287,11 +316,11 @@ class SearchScreen(BaseScreen):
         )
         if answer is not None:
             self._project = int(answer) if answer else None
-            self._query_index()
+            self._narrowed()
 
     def do_clear(self) -> None:
         self._table = self._project = None
-        self._query_index()
+        self._narrowed()
 
     def do_copy(self) -> None:
         if self._doc_id is not None:

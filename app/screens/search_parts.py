@@ -56,6 +56,21 @@ def highlighted(text: str, query: str) -> list[Run]:
     return runs
 
 
+def matched_in(fields: Mapping[str, Any], query: str) -> list[str]:
+    """Columns and members that hold a word beginning with one of the query's: why it matched."""
+    words = [re.escape(word) for word in re.findall(r"\w+", query)]
+    if not words:
+        return []
+    pattern = re.compile(rf"\b(?:{'|'.join(words)})", re.IGNORECASE)
+    values: dict[str, Any] = {}
+    for name in ("filename", "description", "extracted_text"):
+        values[name] = fields.get(name)
+    for name in ("metadata", "metadata_long"):
+        members = fields.get(name)
+        values.update(members if isinstance(members, Mapping) else {})
+    return [name for name, value in values.items() if isinstance(value, str) and pattern.search(value)]
+
+
 def ordered(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields in the order a person reads them; epoch milliseconds as UTC times."""
     names = [name for name in _FIRST if name in fields]

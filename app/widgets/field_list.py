@@ -7,7 +7,7 @@ that went wrong and carries a glyph besides its colour.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from textual import events
@@ -29,13 +29,17 @@ MAX_VALUE_CHARS = 6_000
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `value` None is NULL. A `heading` has a name only; `depth` indents."""
+    """One field: `value` None is NULL. A `heading` has a name only; `depth` indents.
+
+    What is `flagged` went wrong, what is `matched` is why a search found the record.
+    """
 
     name: str
     value: str | None = None
     note: str = ""
     tone: str = ""
     flagged: bool = False
+    matched: bool = False
     heading: bool = False
     depth: int = 0
 
@@ -54,13 +58,20 @@ def fields_of_row(
     ]
 
 
-def fields_of_document(document: Mapping[str, Any], *, flagged: Iterable[str] = ()) -> list[Field]:
-    """A document as fields: maps and lists of maps become headings with indented members."""
-    marked = set(flagged)
+def fields_of_document(
+    document: Mapping[str, Any], *, flagged: Iterable[str] = (), matched: Iterable[str] = ()
+) -> list[Field]:
+    """A document as fields: maps and lists of maps become headings with indented members.
+
+    `flagged` members went wrong; `matched` ones are why it was found, and carry a mark of their own.
+    """
+    marked, found = set(flagged), set(matched)
     out: list[Field] = []
     for name, value in document.items():
         _document_field(out, name, value, 0, marked)
-    return out
+    return (
+        [replace(f, matched=True) if f.name in found and not f.heading else f for f in out] if found else out
+    )
 
 
 def _document_field(out: list[Field], name: str, value: Any, depth: int, marked: set[str]) -> None:
@@ -211,6 +222,8 @@ class FieldList(ScrollView, can_focus=True):
     def _field_lines(self, field: Field, name_width: int, width: int) -> list[list[Run]]:
         glyphs = self.glyphs
         mark = (glyphs.bad + " ", "bad") if field.flagged else ("  ", "")
+        if field.matched:
+            mark = (glyphs.arrow + " ", "accent")
         name = "  " * field.depth + safe(field.name, glyphs=glyphs)
         if field.heading:
             note = (f"  {safe(field.note, glyphs=glyphs)}", "faint")

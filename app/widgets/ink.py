@@ -40,7 +40,7 @@ def width_of(runs: Iterable[Run]) -> int:
     return sum(cell_len(text) for text, _ in runs)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def crop(text: str, width: int, ellipsis: str) -> str:
     """`text` in at most `width` cells, with the ellipsis when something was cut."""
     if cell_len(text) <= width:

@@ -104,6 +104,11 @@ class FakeService(FakeJobs):
         self.hold: dict[str, asyncio.Event] = {}
         self.cleared: set[str] = set()
         self.differences = True
+        self.files_held: list[Mapping[str, Any]] = [
+            {"doc_id": "file:1001", "filename": "detail.pdf", "file_type": "pdf", "size": 148_221,
+             "status": "downloaded"}
+        ]  # fmt: skip
+        self.fetched: dict[str, Path] = {}
         self.past = [
             Job(
                 id="20260131-080000-full-1a2b", kind="full", status="partial", ordinal=1, created_at=START - 7300,
@@ -464,8 +469,10 @@ class FakeService(FakeJobs):
 
     async def files_of(self, doc_id: str) -> Sequence[Mapping[str, Any]]:
         await self._enter("files_of", doc_id)
-        return [{"doc_id": "file:1001", "filename": "detail.pdf", "file_type": "pdf", "size": 148_221,
-                 "status": "downloaded"}]  # fmt: skip
+        return self.files_held
+
+    async def fetched_files(self, file_ids: Sequence[str]) -> Mapping[str, Path]:
+        return {name: self.fetched[name] for name in file_ids if name in self.fetched}
 
 
 def request(**changes: Any) -> JobRequest:

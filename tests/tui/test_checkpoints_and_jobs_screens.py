@@ -45,3 +45,14 @@ async def test_clearing_checkpoints_needs_words_typed_and_cannot_be_hit_twice(op
         await d.press("X", *"clear all", "enter")
         await d.until(lambda: len(d.service.cleared) == 49)
         await d.until(lambda: d.sees("No checkpoints yet"))
+
+
+async def test_the_history_of_a_table_leads_to_its_jobs(opened: Any) -> None:
+    async with opened("checkpoints") as d:
+        await d.schema_loaded()
+        await d.settle()
+        d.screen.query_one("#checkpoints").go_to("photos")
+        await d.press("h")
+        await d.until(lambda: d.sees("photos: what the latest jobs did", "2026-01-31 06:03Z", "7,628"))
+        await d.press("enter")
+        await d.until(lambda: d.screen.scope == "run")

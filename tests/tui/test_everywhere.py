@@ -62,3 +62,37 @@ async def test_the_bars_answer_the_mouse(opened: Any) -> None:
         footer = d.text().splitlines()[-1]
         await d.pilot.click(offset=(footer.index("None"), 35))
         await d.until(lambda: not d.bridge.draft.included)
+
+
+async def test_orders_kinds_levels_and_filters_are_kept_between_starts(opened: Any, tmp_path: Path) -> None:
+    path = tmp_path / "screens.json"
+    async with opened("run", ui_state=UiState(path)) as d:
+        await d.press("o", "e", "l")
+        await d.press("5", "o", "7", "m", "o")
+        await d.press("8", "escape", "o", *"31", "enter")
+        await d.until(lambda: d.screen._project == 31)
+    assert path.stat().st_mode & 0o777 == 0o600
+    async with opened("run", ui_state=UiState(path)) as d:
+        screen = d.screen
+        assert (screen._sort, screen._problems, screen._level) == ("name", True, 1)
+        await d.press("5")
+        assert d.screen._sort == "freshness"
+        await d.press("7")
+        assert (d.screen._kind, d.screen._status) == (1, 1)
+        await d.press("8")
+        assert d.screen._project == 31
+
+
+async def test_zoom_gives_one_panel_the_screen_follows_the_focus_and_goes_back(opened: Any) -> None:
+    async with opened("failures") as d:
+        await d.until(lambda: d.sees("150 open failures", "Source row"))
+        await d.settle()
+        await d.press("z")
+        assert d.sees("150 open failures")
+        assert "Source row" not in d.text()
+        await d.press("enter")
+        assert d.sees("Key or file")
+        assert "150 open failures" not in d.text()
+        assert d.screen.query_one("#items").size.width > 100
+        await d.press("z")
+        assert d.sees("150 open failures", "Source row", "Key or file")

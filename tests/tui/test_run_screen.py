@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingestion import errors
+from ingestion import errors, events
 from tests.tui.fake_service import FakeService, request
 
 
@@ -129,3 +129,40 @@ async def test_leaving_while_a_job_runs_asks_stays_by_default_and_can_let_it_go_
         await d.press("q", "down", "enter")
         await d.until(lambda: d.app._exit)
         assert ("stop", job) not in d.service.calls
+
+
+async def test_the_log_is_narrowed_by_words(opened: Any) -> None:
+    async with opened("run") as d:
+        await d.schema_loaded()
+        await d.bridge.start_job(request())
+        d.service.step(60)
+        await d.until(lambda: d.sees("photos"))
+        await d.press("L", *"photos refused", "enter")
+        lines = d.screen.query_one("#lines")
+        await d.until(lambda: {line.table for line in lines.items} == {"photos"})
+        assert all("refused" in line.text for line in lines.items)
+        await d.press("L", "escape")
+        await d.until(lambda: len({line.table for line in lines.items}) > 5)
+
+
+async def test_backing_off_and_how_vespa_answers_are_shown_at_80_columns(opened: Any) -> None:
+    async with opened("run", size=(80, 24)) as d:
+        await d.schema_loaded()
+        job = await d.bridge.start_job(request())
+        d.service.step(5)
+        run = d.service.runs[job]
+        d.service._emit(run, events.LoadMeasured(job_id=job, requests=9, limit=24, latency_p50_s=0.0042,
+                                                 latency_p95_s=0.1))  # fmt: skip
+        await d.until(lambda: d.sees("Vespa answers in 4.2 ms", "slowest 5 % 100 ms", "9 of 24"))
+        d.service._emit(run, events.Backoff(job_id=job, service="vespa", reason="429", wait_s=2.0))
+        await d.until(lambda: d.sees("backing off: vespa asks us to wait 2.0s: 429"))
+
+
+async def test_the_terminals_title_follows_the_job(opened: Any) -> None:
+    async with opened("run") as d:
+        await d.schema_loaded()
+        await d.bridge.start_job(request())
+        d.service.step(40)
+        await d.until(lambda: d.app.told_title == "● 51% procore-ingest")
+        d.service.step(500)
+        await d.until(lambda: d.app.told_title == "▲ procore-ingest partial")

@@ -46,3 +46,21 @@ async def test_relations_are_followed_and_left_and_one_into_nothing_says_so(open
         await d.until(lambda: d.sees("not in the index"))
         await d.press("down", "enter")
         await d.until(lambda: d.sees("The index has no such record."))
+
+
+async def test_a_record_says_which_of_its_fields_matched(opened: Any) -> None:
+    async with opened("search", size=(160, 40)) as d:
+        await d.press(*"slab", "enter")
+        await d.until(lambda: d.sees("matches in subject"))
+        assert [f.name for f in d.screen.query_one("#record").fields if f.matched] == ["subject"]
+
+
+def test_what_matched_is_found_by_the_beginning_of_words_in_any_case() -> None:
+    from app.screens.search_parts import matched_in
+
+    fields = {
+        "metadata": {"a": "Slabs on grade", "b": "unslabbed", "c": "[/slab]"},
+        "metadata_long": {"d": "x"},
+    }
+    assert matched_in(fields, "slab (") == ["a", "c"]
+    assert matched_in(fields, "  ") == []
