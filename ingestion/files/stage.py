@@ -19,12 +19,20 @@ from ingestion.sync.sync_io import SyncIO
 from ingestion.sync.table_sync import Transform
 
 if TYPE_CHECKING:
+    from ingestion.state.store import StateStore
     from ingestion.transform.documents import Document
 
 
 def download_dir(settings: Settings, state_path: Path) -> Path:
     """The folder that files are kept in: the setting's, else `files/` beside the state file."""
     return Path(settings.download_dir).expanduser() if settings.download_dir else state_path.parent / "files"
+
+
+async def fetched(settings: Settings, state: StateStore, file_ids: Sequence[str]) -> dict[str, Path]:
+    """Where those of the files lie that were fetched and are there still."""
+    folder = download_dir(settings, state.path)
+    paths = {name: folder / row.path for name, row in (await state.file_rows(file_ids)).items() if row.path}
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 class FileStage:
