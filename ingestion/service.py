@@ -1,7 +1,6 @@
 """All that a front end calls: one facade over source, index and state.
 
-Methods open what they need on first use. Errors are `ingestion.errors`, each with a next step; nothing that
-is returned holds a secret.
+Methods open what they need on first use, raise `ingestion.errors` with a next step, and answer nothing secret.
 """
 
 from __future__ import annotations
@@ -396,10 +395,8 @@ class IngestService:
         filter = FailureFilter(kinds=None, statuses=None, ids=(failure_id,))
         page = await (await self._connections.state()).failure_page(filter, limit=1)
         if not page.items:
-            raise errors.SettingsError(
-                f"there is no failure {failure_id}",
-                hint="`procore-ingest failures list` shows those there are.",
-            )
+            hint = "`procore-ingest failures list` shows those there are."
+            raise errors.SettingsError(f"there is no failure {failure_id}", hint=hint)
         return page.items[0]
 
     async def failure_clusters(self, filter: FailureFilter) -> Sequence[FailureCluster]:
@@ -498,10 +495,6 @@ class IngestService:
         return await queries.files_of(await self._connections.index(), doc_id)
 
     async def fetched_files(self, file_ids: Sequence[str]) -> Mapping[str, Path]:
-        """Where those of the files lie that were fetched and are there still."""
-        from ingestion.files.stage import download_dir
+        from ingestion.files import stage
 
-        rows = await (await self._connections.state()).file_rows(file_ids)
-        folder = download_dir(self.settings, self._connections.state_path)
-        paths = {name: folder / row.path for name, row in rows.items() if row.path}
-        return {name: path for name, path in paths.items() if path.is_file()}
+        return await stage.fetched(self.settings, await self._connections.state(), file_ids)

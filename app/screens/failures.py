@@ -70,9 +70,9 @@ class FailuresScreen(BaseScreen):
                 yield RowList[FailureCluster](
                     (
                         ListColumn("count", "Count", 6, right=True),
-                        ListColumn("cause", "Cause", flex=4, minimum=14),
+                        ListColumn("cause", "Cause", flex=4, minimum=27),
                         ListColumn("stage", "Stage", 9, drop=3),
-                        ListColumn("tables", "Tables", flex=2, minimum=8, drop=2),
+                        ListColumn("tables", "Tables", flex=2, minimum=12, drop=2),
                     ),
                     self._cluster_cells,
                     lambda c: f"{c.kind}/{c.stage}/{c.cause}",

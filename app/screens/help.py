@@ -68,7 +68,7 @@ class HelpScreen(BaseScreen):
             ]
         self.query_one("#keys", RowList).set_items(rows, notice=Notice("No action matches"))
         shown = sum(not row.heading for row in rows)
-        self.title_panel("#keys-panel", f"Actions {shown}")
+        self.title_panel("#keys-panel", f"Actions {shown}" if query else "Actions")
 
     @on(Input.Changed)
     def _changed(self) -> None:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 NARROW = 84
 """Below this width columns stand closer together."""
 NARROW_GAP, WIDE_GAP = 1, 2
+LEAST = 8
+"""Cells that a column of text keeps, however narrow its list."""
 NEAR_END_ROWS = 40
 """The owner is asked for more when the cursor or the view comes this near to the last row."""
 
@@ -67,6 +69,13 @@ def lay_out(columns: Sequence[ListColumn], width: int, gap: int = 2) -> list[tup
     spare = width - need()
     flexible = [c for c in kept if not c.width]
     sizes = {c.key: c.width or c.minimum for c in kept}
+    for (
+        column
+    ) in flexible:  # what is still too wide for a narrow panel shrinks rather than runs over its edge
+        if spare < 0:
+            less = min(-spare, max(0, sizes[column.key] - LEAST))
+            sizes[column.key] -= less
+            spare += less
     while spare > 0 and flexible:
         weight = sum(c.flex for c in flexible)
         given = 0
