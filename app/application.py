@@ -356,17 +356,15 @@ class IngestApp(App[int]):
             self.bridge.steps_taken.add(place.next.name)
         if step.name == "run" and self.bridge.job_active:
             self.go("run")
+        elif step.name == "verify" and scope == "verify":
+            self.notify(guide.says(step, guide_facts(self.bridge)), markup=False)
         elif step.name == "verify":
-            self._guide_to_verify()
+            # The way is a line: verification stands above the job that it verifies, whatever screen this was.
+            self.perform_anywhere("run.verify")
         elif step.scope == scope and step.action == f"app.go_{scope}":
             self.notify(guide.says(step, guide_facts(self.bridge)), markup=False)
         else:
             self.perform_anywhere(step.action)
-
-    def _guide_to_verify(self) -> None:
-        # The way is a line: verification stands above the job that it verifies, whatever screen this was.
-        if getattr(self.screen, "scope", "") != "verify":
-            self.perform_anywhere("run.verify")
 
     def do_guide_back(self) -> None:
         scopes = [scope for scope in guide.SCOPES if scope != "verify"]

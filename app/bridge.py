@@ -101,6 +101,7 @@ def guide_facts(bridge: Bridge) -> GuideFacts:
         job=view.status if view is not None else "",
         job_active=bridge.job_active,
         verified=None if report is None else report.equal,
+        verifying=bridge.verification.loading,
         taken=frozenset(bridge.steps_taken),
     )
 

@@ -67,6 +67,7 @@ class GuideFacts:
     job_active: bool = False
     verified: bool | None = None
     """Whether everything was equal; None before a verification."""
+    verifying: bool = False
     taken: frozenset[str] = frozenset()
 
 
@@ -96,7 +97,8 @@ def standing(facts: GuideFacts) -> Standing:
         elif index < following:
             marks.append("skipped")
         elif index == following:
-            marks.append("busy" if name == "discover" and facts.discovering else "next")
+            under_way = {"discover": facts.discovering, "verify": facts.verifying}.get(name, False)
+            marks.append("busy" if under_way else "next")
         else:
             marks.append("open")
     return Standing(tuple(marks), STEPS[following] if following < len(STEPS) else None)
@@ -169,6 +171,8 @@ def _run_says(facts: GuideFacts) -> str:
 
 
 def _verify_says(facts: GuideFacts) -> str:
+    if facts.verifying:
+        return "Comparing source and index, table by table."
     if facts.verified is None:
         return "Each row is in the index or among the failures: is that so?"
     return "Everything is equal." if facts.verified else "Not everything is equal: m mends."
@@ -192,7 +196,7 @@ def hint(place: Standing, facts: GuideFacts, scope: str) -> str:
     step = after_here(place, scope)
     if step.name == "run" and facts.job_active:
         return "" if scope == "run" else "watch the job"
-    return "" if step.scope == scope == "connect" else step.goal
+    return "" if step.scope == scope and scope in {"connect", "verify"} else step.goal
 
 
 def after_here(place: Standing, scope: str) -> Step:

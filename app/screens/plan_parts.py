@@ -23,10 +23,10 @@ MOST_WHAT_IF = 4
 
 COLUMNS = (
     ListColumn("take", "", 3),
-    ListColumn("name", "Table", flex=3, minimum=24),
+    ListColumn("name", "Table", flex=9, minimum=24),
     ListColumn("rows", "Rows", 9, right=True),
     ListColumn("size", "Size", 9, right=True, drop=3),
-    ListColumn("key", "Key", flex=1, minimum=6, maximum=20, drop=4),
+    ListColumn("key", "Key", flex=1, minimum=6, maximum=14, drop=4),
     ListColumn("fresh", "Changes by", 14, drop=5),
     ListColumn("files", "Files", 7, right=True, drop=2),
 )

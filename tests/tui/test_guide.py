@@ -49,6 +49,13 @@ def test_a_step_that_was_gone_past_is_skipped_and_never_asked_for_again() -> Non
     assert found["verify"] == "next"
 
 
+def test_a_verification_under_way_is_marked_and_asks_for_nothing() -> None:
+    facts = GuideFacts(True, True, tables=49, job="completed", verifying=True)
+    assert marks(facts)["verify"] == "busy"
+    assert guide.hint(guide.standing(facts), facts, "verify") == ""
+    assert guide.hint(guide.standing(facts), facts, "run") == "verify"
+
+
 def test_a_source_that_does_not_answer_is_marked_as_the_problem() -> None:
     assert marks(GuideFacts(configured=True, connect_problem=True))["connect"] == "problem"
 
