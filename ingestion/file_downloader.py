@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import filecmp
 import functools
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ingestion import errors
 from ingestion.file_detector import DetectedFile
@@ -21,21 +19,18 @@ from ingestion.files import checks, paths, sniffing
 from ingestion.files.addresses import AddressPolicy
 from ingestion.files.arrivals import Arrivals
 from ingestion.files.http import HttpFetcher
+from ingestion.files.places import FindCopy, Place, Places
 from ingestion.files.references import expires_at, extension
 from ingestion.files.s3 import S3Fetcher, S3Settings
 from ingestion.files.transfer import Fetched, PartialFile, RetryPolicy, Timeouts, with_retries
 
 DEFAULT_MAX_FILE_SIZE: Final = 100 * 1024 * 1024
-_REMEMBERED: Final = 20_000
-"""Files whose place is remembered, to fetch and to name each once; about 10 MB."""
 _NO_WAY_IN: Final = frozenset({"no_credentials", "no_bucket", "s3_error", "http_403"})
 _FALL_BACK: Final = _NO_WAY_IN | {"expired_url", "bad_signature", "http_400", "bad_url"}
 _SKIPS: Final = frozenset({"too_large", "unsupported_format"})
 
 OnFileProgress = Callable[[DetectedFile, int], None]
 """Called with a file and the bytes that just arrived, negative when it starts over; from any thread."""
-FindCopy = Callable[[str], Awaitable[Path | None]]
-"""Where a file with this checksum lies that was fetched before, by whomever; its bytes are compared."""
 
 
 @dataclass
@@ -58,17 +53,6 @@ class DownloadResult:
     content_type: str = ""
     etag: str = ""
     file: DetectedFile | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a file lies that was fetched before."""
-
-    path: str
-    size_bytes: int
-    checksum: str
-    content_type: str
-    etag: str
 
 
 class DownloadStrategy(Enum):
@@ -118,17 +102,12 @@ class FileDownloader:
         self._concurrency = max(1, concurrency)
         self._slots = asyncio.Semaphore(self._concurrency)
         self._on_progress = on_progress
-        self._find_copy = find_copy
+        self._places = Places(self.download_dir, find_copy)
         self.arrivals = Arrivals()
         self._users = 0
         self._http: HttpFetcher | None = None
         self._s3: S3Fetcher | None = None
-        self._claims: OrderedDict[str, str] = OrderedDict()
-        self._done: OrderedDict[str, _Place] = OrderedDict()
-        self._by_checksum: OrderedDict[str, str] = OrderedDict()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
-        self._made: set[str] = set()
-        self._asked_space_at = -1e9
 
     async def __aenter__(self) -> FileDownloader:
         await self._open()
@@ -150,17 +129,19 @@ class FileDownloader:
             cause = "too_large" if self._is_too_large(file) else "unsupported_format"
             return DownloadResult(file.s3_key, False, error=reason, status="skipped", cause=cause, file=file)
         async with self._alone(file.file_id):
-            target = dest or self._claimed_path(file)
-            known = None if etag else self._done.get(file.file_id)
-            if known is not None and (linked := self._linked(known, file, target)) is not None:
-                return linked
+            target = dest or self._path_for(file)
+            if not etag and (known := self._places.linked(file.file_id, target)) is not None:
+                return DownloadResult(
+                    file.s3_key, True, target, known.size_bytes, status="success", checksum=known.checksum,
+                    content_type=known.content_type, etag=known.etag, file=file,
+                )  # fmt: skip
             async with self._slots, self._connections():
                 result = await self._fetch_guarded(file, target, etag)
         if result.success and not result.cause and result.file_size is not None:
-            place = _Place(
+            place = Place(
                 str(result.local_path), result.file_size, result.checksum, result.content_type, result.etag
             )
-            _remember(self._done, file.file_id, place)
+            self._places.remember(file.file_id, place)
         return result
 
     async def download_batch(
@@ -234,39 +215,15 @@ class FileDownloader:
 
     def claim(self, path: Path, file_id: str) -> None:
         """Reserve a path for a file that lies there already, so that no other takes its name."""
-        _remember(self._claims, str(path).casefold(), file_id)
+        self._places.claim(path, file_id)
 
     def _is_too_large(self, file: DetectedFile) -> bool:
         return file.file_size is not None and file.file_size > self.max_file_size
 
-    def _claimed_path(self, file: DetectedFile) -> Path:
+    def _path_for(self, file: DetectedFile) -> Path:
         # A name without extension keeps it so: the type found in the content is the index's business.
         name = file.filename or file.s3_key.rpartition("/")[2] or _opaque_name(file)
-        for unique in (False, True):
-            path = paths.file_path(
-                self.download_dir, file.source_table, file.source_record_id, name, file.file_id, unique=unique
-            )
-            claim = str(path).casefold()
-            if self._claims.get(claim, file.file_id) == file.file_id:
-                break
-        _remember(self._claims, claim, file.file_id)
-        return path
-
-    def _linked(self, known: _Place, file: DetectedFile, target: Path) -> DownloadResult | None:
-        """The file from where it already lies, or None where that is gone or was changed."""
-        source = Path(known.path)
-        try:
-            if source.is_symlink() or source.stat().st_size != known.size_bytes:
-                return None
-            if source != target:
-                paths.prepare_parent(self.download_dir, target, self._made)
-                paths.link_or_copy(source, target)
-        except OSError:
-            return None
-        return DownloadResult(
-            file.s3_key, True, target, known.size_bytes, status="success", checksum=known.checksum,
-            content_type=known.content_type, etag=known.etag, file=file,
-        )  # fmt: skip
+        return self._places.path_for(file.source_table, file.source_record_id, name, file.file_id)
 
     async def _fetch_guarded(self, file: DetectedFile, target: Path, etag: str) -> DownloadResult:
         first: DownloadResult | None = None
@@ -330,12 +287,10 @@ class FileDownloader:
         """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
         validator = ""
         try:
-            paths.prepare_parent(self.download_dir, target, self._made)
-            self._require_space(target.parent, file.file_size or 0)
-            with (
-                PartialFile(target, self.max_file_size, self._progress_of(file)) as part,
-                self.arrivals.noted(target.name, part),
-            ):
+            part = await self._places.begin(
+                target, file.file_size or 0, self.max_file_size, self._progress_of(file)
+            )
+            with part, self.arrivals.noted(target.name, part):
                 try:
                     async with asyncio.timeout(self._timeouts.total_s):
                         fetched = await fetch(part)
@@ -350,7 +305,7 @@ class FileDownloader:
                             file=file,
                         )
                     content_type = checks.checked_type(file, part, fetched)
-                    await self._place(part, target)
+                    await self._places.finish(part, target)
                 except errors.DownloadError as error:
                     validator = part.validator if error.cause in _SKIPS else ""
                     if error.cause not in ("connection", "timeout", "http_5xx", "http_429"):
@@ -382,34 +337,6 @@ class FileDownloader:
             file.s3_key, True, target, part.size, status="success", checksum=part.checksum,
             content_type=content_type, etag=fetched.etag, file=file,
         )  # fmt: skip
-
-    async def _place(self, part: PartialFile, target: Path) -> None:
-        """The finished file under its name, as a link where equal content lies on disk already."""
-        earlier = None
-        if part.checksum not in self._by_checksum and self._find_copy is not None:
-            earlier = await self._find_copy(part.checksum)
-        # Looked up only now: while we asked, another worker may have placed the same content.
-        known = self._by_checksum.get(part.checksum)
-        if known is None and earlier is not None and _equal(earlier, part.path):
-            known = str(earlier)
-        if known is not None and (twin := Path(known)) != target:
-            try:
-                if not twin.is_symlink() and twin.stat().st_size == part.size:
-                    paths.link_or_copy(twin, target)
-                    _remember(self._by_checksum, part.checksum, known)
-                    part.discard()
-                    return
-            except OSError:
-                self._by_checksum.pop(part.checksum, None)
-        part.commit()
-        _remember(self._by_checksum, part.checksum, str(target))
-
-    def _require_space(self, folder: Path, size_bytes: int) -> None:
-        """Ask the disk for large files, and about once a second for small ones."""
-        now = time.monotonic()
-        if size_bytes > paths.DISK_RESERVE_BYTES // 8 or now - self._asked_space_at > 1.0:
-            paths.require_space(folder, size_bytes)
-            self._asked_space_at = now
 
     @asynccontextmanager
     async def _alone(self, file_id: str) -> AsyncIterator[None]:
@@ -447,6 +374,7 @@ class FileDownloader:
     async def _release(self) -> None:
         self._users -= 1
         if self._users == 0:
+            self._places.close()
             http, self._http = self._http, None
             if self._s3 is not None:
                 self._s3.close()
@@ -471,25 +399,10 @@ def _plain_file(s3_key: str, url: str | None, dest: Path) -> DetectedFile:
     return DetectedFile(s3_key, "", "", "", Path(dest).name, None, url)
 
 
-def _equal(one: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes; one that cannot be read does not."""
-    try:
-        return not one.is_symlink() and filecmp.cmp(one, other, shallow=False)
-    except OSError:
-        return False
-
-
 def _opaque_name(file: DetectedFile) -> str:
     """A name for a file that has none: its column and a piece of its id."""
     suffix = f".{file.file_type}" if file.file_type else ""
     return f"{file.source_column or 'file'}-{file.file_id[:12]}{suffix}"
-
-
-def _remember(memory: OrderedDict[str, Any], name: str, value: Any) -> None:
-    memory[name] = value
-    memory.move_to_end(name)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)
 
 
 def _size(size_bytes: int) -> str:

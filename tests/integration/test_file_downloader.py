@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 from ingestion import errors
 from ingestion.file_detector import DetectedFile
 from ingestion.file_downloader import DownloadResult, DownloadStrategy, FileDownloader
-from ingestion.files import addresses, paths
+from ingestion.files import addresses, paths, places
 from ingestion.files.transfer import RetryPolicy, Timeouts
 from ingestion.sandbox import file_contents, file_store, signing
 
@@ -583,6 +584,49 @@ async def test_a_file_under_way_says_how_far_it_is(bad: MisbehavingStore, make: 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert downloader.arrivals.under_way() == []
+
+
+@pytest.mark.parametrize("slow_s", [0.0, 1e9], ids=["slow disk", "fast disk"])
+async def test_a_slow_disk_is_waited_for_in_threads_and_leaves_the_same_files(
+    bad: MisbehavingStore, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slow_s: float
+) -> None:
+    monkeypatch.setattr(places, "SLOW_S", slow_s)
+    threads = set[str]()
+    really = paths.prepare_parent
+
+    def noted(*args: Any) -> None:
+        threads.add(threading.current_thread().name.partition("_")[0])
+        really(*args)
+
+    monkeypatch.setattr(paths, "prepare_parent", noted)
+    files = [_file(f"{bad.url}/good/{n}", record=str(n)) for n in range(8)]
+    results = [r async for r in make().download_batch(files, workers=4)]
+    assert all(r.success for r in results)
+    assert threads == ({"MainThread"} if slow_s else {"files-disk"})
+    assert len(_left_over(tmp_path)) == 8
+
+
+async def test_a_download_cancelled_while_the_disk_is_waited_for_leaves_nothing_open(
+    bad: MisbehavingStore, make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(places, "SLOW_S", 0.0)
+    begun, go_on = threading.Event(), threading.Event()
+    really = paths.prepare_parent
+
+    def slowly(*args: Any) -> None:
+        begun.set()
+        go_on.wait(30)
+        really(*args)
+
+    monkeypatch.setattr(paths, "prepare_parent", slowly)
+    task = asyncio.create_task(make().download(_file(f"{bad.url}/good/1")))
+    await asyncio.to_thread(begun.wait, 30)
+    task.cancel()
+    go_on.set()
+    assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
+    monkeypatch.setattr(paths, "prepare_parent", really)
+    assert _left_over(tmp_path) == []
+    assert (await make().download(_file(f"{bad.url}/good/1"))).success
 
 
 async def test_closing_a_batch_early_stops_it(bad: MisbehavingStore, make: Make) -> None:
