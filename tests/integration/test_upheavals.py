@@ -9,7 +9,9 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
+import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
@@ -147,6 +149,50 @@ async def test_a_state_that_cannot_grow_stops_the_job_cleanly_and_it_goes_on_lat
     assert newest is not None
     assert answer(await stage.job(resume=newest[0]))["job_id"] == newest[0]
     await well(stage)
+
+
+async def test_a_clock_that_goes_backwards_loses_nothing(stage: Stage) -> None:
+    """Ours, by more than a year between two syncs and between a job and its resumption."""
+    assert "job_id" in answer(await stage.job("full", clock_s=40_000_000))
+    first = stage.newest_job()
+    await stage.sql(
+        "UPDATE blocks SET v = 'changed' WHERE id = 5",
+        "DELETE FROM pages WHERE id = 30",
+        "INSERT INTO blocks VALUES (900, 'new', 1, true, '2020-01-01')",
+    )
+    ended = await stage.job("incremental", kills=[("committed", 1)])
+    assert ended["signal"] == signal.SIGKILL
+    newest = stage.newest_job()
+    assert newest is not None
+    assert newest != first
+    resumed = answer(await stage.job(resume=newest[0], clock_s=-40_000_000))
+    assert (resumed["job_id"], resumed["status"]) == (newest[0], "completed")
+    assert (await stage.judge()).lines() == []
+    await stage.sql("DELETE FROM blocks WHERE id = 6")
+    await well(stage)
+
+
+async def test_verify_visits_only_what_differs(stage: Stage, vespa_url: str) -> None:
+    """Both sides are compared by sums; its questions to the index do not grow with the documents."""
+    asked: list[str] = []
+
+    def note(exchange: Exchange) -> None:
+        asked.append(exchange.path)
+
+    assert "job_id" in answer(await stage.job("full"))
+    stage.services.vespa_proxy.plan = note
+    assert answer(await stage.verify())["differences"] == []
+    assert [path for path in asked if "/docid" in path] == []
+    lost = f"{vespa_url}/document/v1/{stage.namespace}/procore_record/docid/blocks%3A7"
+    async with aiohttp.ClientSession() as http, http.delete(lost) as told:
+        assert told.status == 200
+    asked.clear()
+    assert answer(await stage.verify())["differences"] == ["blocks"]
+    visits = [unquote_plus(path) for path in asked if "/docid" in path]
+    assert len(visits) == 1
+    assert "key_bucket" in visits[0]
+    assert answer(await stage.verify("repair"))["differences"] == []
+    assert (await stage.judge()).lines() == []
 
 
 async def test_a_server_that_restarts_in_the_middle_only_costs_time(
