@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Stage:
 
     def __init__(self, services: Services, number: int, tables: tuple[str, ...], **plan: Any) -> None:
         self.services, self.number, self.tables = services, number, tables
-        self.plan = Plan(include=tables, **plan, download_files="papers" in tables, file_workers=2)
+        self.plan = Plan(**plan, download_files="papers" in tables, file_workers=2)
         self.database = f"chaos_{os.getpid()}_{number}"
         self.namespace = f"c{number}.{os.getpid()}"
         self.folder = services.folder / self.database
@@ -82,7 +83,8 @@ class Stage:
         """
         asked = {
             "kind": kind,
-            "plan": self.plan.to_dict(),
+            # Not what a writer stages for later.
+            "plan": replace(self.plan, include=self.tables).to_dict(),
             "resume": resume or None,
             "allow_mass_delete": True,
         }
