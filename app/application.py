@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 CANCELLED = 5
 """Exit code after SIGTERM: the application was told to go; a running job went on by itself."""
+HANG_UP_S = 5.0
+"""How long leaving may take once the terminal is gone."""
 INTERNAL = 70
 """Exit code after an error of our own."""
 
@@ -427,17 +430,24 @@ async def run(service: ServicePort, *, screen: str | None = None, table: str | N
         terminated()
         showing.cancel()
 
+    def on_hangup(signum: int, frame: object) -> None:
+        # A terminal that stopped reading before it went (a dead SSH connection) holds the loop in a write for
+        # ever, so the end must not depend on the loop. Nothing is lost: jobs have processes of their own.
+        last_resort = threading.Timer(HANG_UP_S, os._exit, [CANCELLED])
+        last_resort.daemon = True
+        last_resort.start()
+        loop.call_soon_threadsafe(hung_up)
+
     showing = asyncio.ensure_future(app.run_async())
-    for signum, leave in ((signal.SIGTERM, terminated), (signal.SIGHUP, hung_up)):
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signum, leave)
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGTERM, terminated)
+        signal.signal(signal.SIGHUP, on_hangup)
     try:
         await asyncio.wait([showing])
         if not showing.cancelled():
             showing.result()
     finally:
-        for signum in (signal.SIGTERM, signal.SIGHUP):
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.remove_signal_handler(signum)
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.remove_signal_handler(signal.SIGTERM)
         await app.bridge.aclose()
     return told[0] if told else (app.return_code or 0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -28,13 +31,19 @@ sys.exit(asyncio.run(main()))
 
 
 def start(how: str, home: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The application on a terminal of its own; the terminal's other end."""
+    """The application on the double; the other end of its terminal."""
+    return on_a_terminal([sys.executable, "-c", PROGRAM, how], home)
+
+
+def on_a_terminal(argv: list[str], home: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A command on a terminal of its own of 120 by 36 cells; the terminal's other end."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
     environment = {**os.environ, "HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, how],
+        argv,
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         cwd=Path(__file__).resolve().parents[2],
     )  # fmt: skip
     os.close(theirs)
