@@ -200,9 +200,9 @@ class SourceReader:
         """
         delivered = Delivered(query.physical)
         try:
-            async with self.db.transaction() as connection:
+            async with self.db.transaction():
                 if query.physical:
-                    await connection.execute(_IN_ORDER_OF_SCAN)
+                    await self.db.execute(_IN_ORDER_OF_SCAN)
                 async with aclosing(self._text(query)) as batches:
                     async for batch in batches:
                         rows = [self._row(row) for row in batch]
@@ -237,7 +237,15 @@ class SourceReader:
         if ctid is None or relation is None:
             return ""
         # A partitioned table's leaves number their blocks each for itself.
-        return f"{self._relations[relation][1]} {ctid}" if len(self._relations) > 1 else ctid
+        if len(self._relations) < 2:
+            return ctid
+        # One that was attached a moment ago is called by its number.
+        return f"{self._relations.get(relation, ('', relation))[1]} {ctid}"
+
+    def _reference(self, relation: str) -> str:
+        if relation not in self._relations:
+            raise Rewritten(f"the partitions of {self.table.name} have changed meanwhile")
+        return self._relations[relation][0]
 
     async def _piecemeal(
         self, tuples: Query, delivered: Delivered | None = None
@@ -260,7 +268,7 @@ class SourceReader:
                         yield rows
 
     async def _at(self, relation: str, ctids: list[str]) -> dict[tuple[str, str], Row]:
-        query = Query(self.queries.at(self._relations[relation][0], len(ctids)), (ctids,))
+        query = Query(self.queries.at(self._reference(relation), len(ctids)), (ctids,))
         try:
             async with self.db.transaction():
                 rows = [row async for batch in self._text(query) for row in batch]
@@ -279,7 +287,7 @@ class SourceReader:
         values: list[str | None] = []
         unreadable: list[str] = []
         for column in self.table.columns:
-            query = Query(self.queries.cell_at(self._relations[relation][0], column), (ctid,))
+            query = Query(self.queries.cell_at(self._reference(relation), column), (ctid,))
             try:
                 async with self.db.transaction():
                     cells = [row[0] async for batch in self._text(query) for row in batch]

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sync_world import World, counts, world
+from sync_world import QUIET, World, counts, world
 
 from ingestion.events import BatchCommitted, Event, JobFinished
+from ingestion.sync import source_reader
+from ingestion.sync.source_reader import SourceReader
 from ingestion.sync_manager import SyncConfig
 
 
@@ -282,3 +284,21 @@ async def test_rows_that_change_during_the_read_are_not_lost(here: World) -> Non
     assert await here.column("t", "v") == {
         str(row["id"]): row["v"] for row in await here.writer.fetch("SELECT id, v FROM t")
     }
+
+
+async def test_rows_of_a_partition_that_comes_while_a_table_is_read_are_rows_like_others(here: World) -> None:
+    await here.sql(
+        "CREATE TABLE p (id bigint, region int) PARTITION BY LIST (region)",
+        *(f"CREATE TABLE p_{i} PARTITION OF p FOR VALUES IN ({i})" for i in range(2)),
+        "INSERT INTO p SELECT i, i % 2 FROM generate_series(1, 10) i",
+    )
+    await here.discover()
+    table = here.schema.table("p")
+    layout = await source_reader.layout(here.db, table)
+    reader = SourceReader(here.db, table, layout, 180000, 100, QUIET)
+    await here.sql(
+        "CREATE TABLE p_2 PARTITION OF p FOR VALUES IN (2)", "INSERT INTO p VALUES (11, 2), (12, 2)"
+    )
+    rows = [row async for batch in reader.rows(reader.queries.everything()) for row in batch]
+    assert sorted(int(row.values[0] or 0) for row in rows) == list(range(1, 13))
+    assert len({row.locator for row in rows}) == 12
