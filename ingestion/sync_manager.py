@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vespa.application import Vespa
 
 _BACKOFF_INTERVAL_S = 1.0
+_MOST_LANES = 2
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 FileSinkFactory = Callable[[SyncIO, "SyncConfig"], FileSink]
@@ -329,6 +330,7 @@ class SyncManager:
             control=self.control,
             log=self._log,
             batch_size=config.batch_size,
+            lanes=max(1, min(_MOST_LANES, (self.db.config.pool_size - 1) // max(1, config.workers))),
             blocks_per_partition=self._blocks_per_partition,
             version_num=info.version_num,
             source=info.source,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -49,6 +50,27 @@ class Mode(Enum):
     """Row versions since the last horizon; fed where their digest is not the ledger's."""
 
 
+class KeysInHand:
+    """Keys of batches that are being settled: a row that moved meanwhile may be in two partitions at a time."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def of(self, keys: set[str]) -> AsyncIterator[None]:
+        """Wait until none of these keys is in hand, and hold them."""
+        while not self._keys.isdisjoint(keys):
+            self._freed.clear()
+            await self._freed.wait()
+        self._keys |= keys
+        try:
+            yield
+        finally:
+            self._keys -= keys
+            self._freed.set()
+
+
 @dataclass(slots=True)
 class TableRun:
     """One table in one job. `aside` are keys that several rows hold: they are settled after all others.
@@ -73,6 +95,7 @@ class TableRun:
     """Operations that an earlier run began and never ended."""
     doubts: set[str] = field(default_factory=set)
     """Their keys as far as they are unsettled: what the ledger says of these may not be what the index holds."""
+    in_hand: KeysInHand = field(default_factory=KeysInHand)
     found_gone: set[str] = field(default_factory=set)
     """Keys in doubt whose rows turned out to be gone."""
 
@@ -161,6 +184,8 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     if made is None:
         return False
     prepared.held, documents, failures = made
+    # The text of the rows is the other process's now.
+    prepared.batch = replace(prepared.batch, rows=())
     for position, failure in failures:
         null_key = not run.key_unique and run.has_null_key(rows[position])
         if not null_key and failure.key not in run.aside:
@@ -168,7 +193,7 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     for position, document in documents:
         if document.key not in run.aside:
             prepared.documents.append(document)
-            prepared.rows.append(rows[position])
+            prepared.rows.append(rows[position]._replace(values=()))
     return True
 
 
@@ -179,6 +204,14 @@ async def settle(run: TableRun, prepared: Prepared) -> None:
         documents, hashes = await _numbered(run, prepared)
     else:
         documents = _without_copies(run, prepared)
+    keys = {document.key for document in documents} | {f.key for f in prepared.failures if f.key}
+    async with run.in_hand.of(keys):
+        await _settle(run, prepared, documents, hashes)
+
+
+async def _settle(
+    run: TableRun, prepared: Prepared, documents: list[Document], hashes: dict[str, int]
+) -> None:
     result = Result(row_hashes=hashes)
     entries = await run.io.state.lookup(run.name, [document.key for document in documents])
     if run.rereads:

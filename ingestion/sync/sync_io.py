@@ -74,6 +74,8 @@ class SyncIO:
     workers: Workers | None = None
     """Other processes that make and feed documents; None: it is all done here."""
     batch_size: int = 1000
+    lanes: int = 1
+    """How many partitions of one table are read at the same time."""
     blocks_per_partition: int = BLOCKS_PER_PARTITION
     version_num: int = 0
     source: str = ""

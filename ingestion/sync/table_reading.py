@@ -5,25 +5,24 @@ Runs ahead of the feeding, in a task of its own; each part that needs one snapsh
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from ingestion.sync import key_lookup, settlement
 from ingestion.sync.partitions import Kind, Partition
+from ingestion.sync.pipeline import ahead
 from ingestion.sync.settlement import Mode, Prepared, TableRun
 from ingestion.sync.source_queries import Query
 from ingestion.sync.source_reader import Purpose, ReadBatch
-from ingestion.sync.table_plan import TablePlan
+from ingestion.sync.table_plan import Step, TablePlan
 
 Item = Prepared | ReadBatch
 """Rows of the main read, made into documents, or rows that are settled apart."""
 
 
-async def items(run: TableRun, plan: TablePlan) -> AsyncGenerator[Item, None]:
-    """Everything that the plan's open partitions hold, from their positions on."""
-    for step in plan.steps:
-        if step.done:
-            continue
+async def items(run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> AsyncGenerator[Item, None]:
+    """Everything that these of the plan's partitions hold, from their positions on."""
+    for step in steps:
         if step.partition.kind is Kind.SETTLE:
             source = _settle(run, plan, step.partition)
         elif step.partition.kind is Kind.STREAM:
@@ -39,7 +38,8 @@ async def items(run: TableRun, plan: TablePlan) -> AsyncGenerator[Item, None]:
 
 
 async def _main(run: TableRun, batches: AsyncGenerator[ReadBatch, None]) -> AsyncGenerator[Item, None]:
-    async with aclosing(batches) as source:
+    # One is read while the one before it is made into documents, be it in another process.
+    async with aclosing(ahead(batches, 1, f"read {run.name}")) as source:
         async for batch in source:
             yield await settlement.prepare(run, batch)
 

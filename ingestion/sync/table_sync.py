@@ -7,7 +7,8 @@ flight again. A table without row versions is read in one snapshot, so it begins
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,19 +21,21 @@ from ingestion.state.types import BatchCommit, CheckpointUpdate, TableState
 from ingestion.sync import deletes, partitions, reconciliation, settlement, source_reader, table_plan
 from ingestion.sync.job_control import Paused
 from ingestion.sync.partitions import Kind
-from ingestion.sync.pipeline import ahead, finished_first
+from ingestion.sync.pipeline import ahead, finished_first, together
 from ingestion.sync.reconciliation import Group
 from ingestion.sync.settlement import Mode, Prepared, TableRun
 from ingestion.sync.source_reader import Purpose, ReadBatch, Rewritten, SourceReader, UnreadablePage
 from ingestion.sync.sync_io import SyncIO
-from ingestion.sync.table_plan import Start, TablePlan
+from ingestion.sync.table_plan import Start, Step, TablePlan
 from ingestion.sync.table_reading import Item, items
 from ingestion.sync.workers import WorkerLost
 from ingestion.transform.documents import Detector, DocumentBuilder
 from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 
-_AHEAD = 2
+_AHEAD = 1
 """Batches read and transformed before the one being fed is committed."""
+_RANGES_PER_LANE = 2
+"""Block ranges that make reading them side by side worth a connection more."""
 _FRUITLESS_READS = 3
 """Reads in a row that end with the connection and bring nothing, before the table is given up."""
 _GRACE_S = 10.0
@@ -245,8 +248,19 @@ class TableSync:
         run.aside, run.first_seq, run.mode = set(plan.aside), plan.first_seq, plan.mode
         run.rereads = plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
         self._places, self._group = set(), None
+        ranges = deque(step for step in plan.steps if step.partition.kind is Kind.BLOCKS and not step.done)
+        lanes = min(self.io.lanes, len(ranges) // _RANGES_PER_LANE)
+        if lanes > 1:
+            await together(self._lane(run, plan, _taken(ranges)) for _ in range(lanes))
+            rest = [step for step in plan.steps if step.partition.kind is not Kind.BLOCKS]
+        else:
+            rest = list(plan.steps)
+        await self._lane(run, plan, (step for step in rest if not step.done))
+
+    async def _lane(self, run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> None:
+        """Read and settle partitions one after the other; several lanes share out those of a large table."""
         held = Kind.STREAM in plan.kinds
-        source = ahead(items(run, plan), _AHEAD, f"read {self.name}")
+        source = ahead(items(run, plan, steps), _AHEAD, f"read {self.name}")
         async with aclosing(source) as made:
             async for item in made:
                 if held and self.io.control.is_paused:
@@ -334,6 +348,11 @@ class TableSync:
             await self.io.tell(Noted(job_id=self.io.job.id, level=level, message=message, table=self.name))
         else:
             self.io.log.info("%s", message, extra={"table": self.name})
+
+
+def _taken(steps: deque[Step]) -> Iterator[Step]:
+    while steps:
+        yield steps.popleft()
 
 
 async def leave(io: SyncIO, table: str, status: str, message: str, counts: Counts, *, finished: bool) -> None:
