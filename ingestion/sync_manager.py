@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from vespa.application import Vespa
 
 _BACKOFF_INTERVAL_S = 1.0
-_MOST_LANES = 2
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 FileSinkFactory = Callable[[SyncIO, "SyncConfig"], FileSink]
@@ -269,7 +268,8 @@ class SyncManager:
             def measured() -> Mapping[str, Any]:
                 return metrics.of(_stats(io), io.rows_settled, self._clock() - began)
 
-            io.workers = self._workers(session, transform, io.feeder)
+            expected = sum(t.expected for t in tables) if job.kind == "full" and not resumed else 0
+            io.workers = self._workers(session, transform, io.feeder, expected)
             run = JobRun(io, transform, full=job.kind == "full", workers=config.workers, metrics=measured)
             try:
                 async with load.told(io):
@@ -285,9 +285,9 @@ class SyncManager:
                 result = job_run.of_tables(await index_counts.checked(io, session, result.tables))
             return await self._finish(io, result, began)
 
-    def _workers(self, session: VespaSession, transform: Transform, feeder: Feeder) -> Workers:
+    def _workers(self, session: VespaSession, transform: Transform, feeder: Feeder, expected: int) -> Workers:
         return Workers(
-            session, transform, count=self._processes, max_in_flight=self._max_in_flight,
+            session, transform, count=self._processes, expected=expected, max_in_flight=self._max_in_flight,
             deadline_s=self._feed_deadline_s, on_backoff=feeder.on_backoff, log=self._log,
         )  # fmt: skip
 
@@ -330,7 +330,7 @@ class SyncManager:
             control=self.control,
             log=self._log,
             batch_size=config.batch_size,
-            lanes=max(1, min(_MOST_LANES, (self.db.config.pool_size - 1) // max(1, config.workers))),
+            places=asyncio.Semaphore(max(1, config.workers)),
             blocks_per_partition=self._blocks_per_partition,
             version_num=info.version_num,
             source=info.source,

@@ -120,7 +120,8 @@ class JobRun:
         try:
             if self.io.control.is_stopped:
                 raise Stopped
-            outcome = await sync.run(job_table.counts)
+            async with self.io.places:
+                outcome = await sync.run(job_table.counts)
             self._results[name] = TableResult(name, outcome.status, outcome.counts, outcome.message)
         except Skipped:
             await self._leave(name, "skipped", "skipped by the operator", finished=True)

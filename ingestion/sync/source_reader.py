@@ -23,7 +23,8 @@ from ingestion.sync import partitions
 from ingestion.sync.partitions import Horizon, Partition, Storage
 from ingestion.sync.source_queries import HORIZON, KEY_COLLATIONS, PREFIX, STORAGES, Query, TableQueries
 
-MAX_BATCH_BYTES = 8 * 2**20
+MAX_BATCH_BYTES = 2 * 2**20
+"""Of row text; a batch is in memory several times over while it is read, sent on, made and fed."""
 _PIECE_ROWS = 32
 _RETRIES_WITHOUT_PROGRESS = 3
 

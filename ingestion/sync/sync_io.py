@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -74,8 +75,8 @@ class SyncIO:
     workers: Workers | None = None
     """Other processes that make and feed documents; None: it is all done here."""
     batch_size: int = 1000
-    lanes: int = 1
-    """How many partitions of one table are read at the same time."""
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """One for each table under way; those that no table takes serve further partitions of large ones."""
     blocks_per_partition: int = BLOCKS_PER_PARTITION
     version_num: int = 0
     source: str = ""

@@ -34,8 +34,6 @@ from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 
 _AHEAD = 1
 """Batches read and transformed before the one being fed is committed."""
-_RANGES_PER_LANE = 2
-"""Block ranges that make reading them side by side worth a connection more."""
 _FRUITLESS_READS = 3
 """Reads in a row that end with the connection and bring nothing, before the table is given up."""
 _GRACE_S = 10.0
@@ -249,16 +247,20 @@ class TableSync:
         run.rereads = plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
         self._places, self._group = set(), None
         ranges = deque(step for step in plan.steps if step.partition.kind is Kind.BLOCKS and not step.done)
-        lanes = min(self.io.lanes, len(ranges) // _RANGES_PER_LANE)
-        if lanes > 1:
-            await together(self._lane(run, plan, _taken(ranges)) for _ in range(lanes))
-            rest = [step for step in plan.steps if step.partition.kind is not Kind.BLOCKS]
-        else:
-            rest = list(plan.steps)
-        await self._lane(run, plan, (step for step in rest if not step.done))
+        if len(ranges) > 1:
+            await together([self._lane(run, plan, _taken(ranges)), self._beside(run, plan, ranges)])
+        rest = (step for step in plan.steps if step.partition.kind is not Kind.BLOCKS or len(ranges) == 1)
+        await self._lane(run, plan, [step for step in rest if not step.done])
+
+    async def _beside(self, run: TableRun, plan: TablePlan, ranges: deque[Step]) -> None:
+        """Further ranges of a large table, while no other table wants the place."""
+        while ranges:
+            async with self.io.places:
+                if ranges:
+                    await self._lane(run, plan, [ranges.popleft()])
 
     async def _lane(self, run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> None:
-        """Read and settle partitions one after the other; several lanes share out those of a large table."""
+        """Read and settle partitions one after the other; two lanes share out those of a large table."""
         held = Kind.STREAM in plan.kinds
         source = ahead(items(run, plan, steps), _AHEAD, f"read {self.name}")
         async with aclosing(source) as made:

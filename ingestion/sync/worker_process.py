@@ -14,14 +14,15 @@ import pickle
 import socket
 import struct
 import sys
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
+
+import orjson
 
 from ingestion import errors
 from ingestion.state.types import Failure
 from ingestion.sync.building import build
-from ingestion.transform.documents import Document, DocumentBuilder
+from ingestion.transform.documents import DocumentBuilder
 from ingestion.vespa.client import RECORD, VespaSession
 from ingestion.vespa.feeding import Feeder, Operation, Verdict
 
@@ -35,7 +36,8 @@ class Worker:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._builders: dict[int, DocumentBuilder] = {}
-        self._batches: dict[int, list[Document]] = {}
+        self._batches: dict[int, list[tuple[str, bytes]]] = {}
+        """Ids of documents and their fields as JSON, which takes a third of the memory of what it was made of."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._transform: Any = None
         self._session: VespaSession | None = None
@@ -46,16 +48,17 @@ class Worker:
         while True:
             try:
                 (size,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-                number, kind, *args = marshal.loads(await self._reader.readexactly(size))
+                self._begin(*marshal.loads(await self._reader.readexactly(size)))
             except (asyncio.IncompleteReadError, ConnectionError):
                 os._exit(0)  # the job's process is gone: nothing that is done here would be accounted for
-            if kind == "cancel":
-                if (task := self._tasks.get(args[0])) is not None:
-                    task.cancel()
-                continue
-            if kind == "drop":
-                self._batches.pop(args[0], None)
-                continue
+
+    def _begin(self, number: int, kind: str, *args: Any) -> None:
+        if kind == "cancel":
+            if (task := self._tasks.get(args[0])) is not None:
+                task.cancel()
+        elif kind == "drop":
+            self._batches.pop(args[0], None)
+        else:
             task = asyncio.create_task(self._answer(number, getattr(self, f"_{kind}"), args), name=kind)
             self._tasks[number] = task
             task.add_done_callback(partial(self._ended, number))
@@ -63,7 +66,7 @@ class Worker:
     def _ended(self, number: int, task: asyncio.Task[None]) -> None:
         self._tasks.pop(number, None)
 
-    async def _answer(self, number: int, work: Any, args: list[Any]) -> None:
+    async def _answer(self, number: int, work: Any, args: tuple[Any, ...]) -> None:
         try:
             answer = (number, True, await work(*args))
         except errors.IngestionError as error:
@@ -101,7 +104,7 @@ class Worker:
         self,
         batch: int,
         table: int,
-        rows: Sequence[tuple[str | None, ...]],
+        rows: list[tuple[str | None, ...]],
         places: dict[int, tuple[str, tuple[str, ...]]],
     ) -> Any:
         """Make documents of rows; `places` are locator and unreadable columns of rows that have the latter.
@@ -110,13 +113,14 @@ class Worker:
         sizes; then positions and pickles of what only some have: warnings and files, and failures.
         """
         builder = self._builders[table]
-        documents: list[Document] = []
+        documents: list[tuple[str, bytes]] = []
         positions, keys, digests, buckets, sizes = [], [], [], [], []
         more: dict[int, Any] = {}
         failures: list[tuple[int, Failure]] = []
         for position, values in enumerate(rows):
             if position % _ROWS_BETWEEN_BREATHS == _ROWS_BETWEEN_BREATHS - 1:
                 await asyncio.sleep(0)
+            rows[position] = ()  # a row goes as its document comes
             locator, unreadable = places.get(position, ("", ()))
             made = build(builder, values, locator, unreadable)
             if isinstance(made, Failure):
@@ -124,7 +128,7 @@ class Worker:
                 continue
             if made.warnings or made.files:
                 more[len(documents)] = (made.warnings, made.files, made.record.project_id)
-            documents.append(made)
+            documents.append((made.record.doc_id, orjson.dumps(made.fields)))
             positions.append(position)
             keys.append(made.key)
             digests.append(made.digest)
@@ -142,10 +146,12 @@ class Worker:
         documents = self._batches.pop(batch)
         if chosen is not None:
             documents = [documents[position] for position in chosen]
+        moment = b',"ingested_at":%d}' % now_ms
         operations = []
-        for document in documents:
-            document.fields["ingested_at"] = now_ms
-            operations.append(Operation("put", RECORD, document.record.doc_id, read_seq, document.fields))
+        while documents:
+            doc_id, fields = documents.pop()
+            operations.append(Operation("put", RECORD, doc_id, read_seq, encoded=fields[:-1] + moment))
+        operations.reverse()
         outcomes = await self._feeder.feed(operations)
         stats = self._feeder.stats
         return [

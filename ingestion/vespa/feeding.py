@@ -53,6 +53,8 @@ class Operation:
     user_id: str
     read_seq: int
     fields: dict[str, Any] | None = None
+    encoded: bytes = b""
+    """Instead of `fields`: they as a JSON object that is not empty."""
 
 
 class Verdict(Enum):
@@ -437,10 +439,11 @@ class Feeder:
         query = self._query_of(operation.kind, operation.doc_type, operation.read_seq)
         if operation.kind == "remove":
             return Request("DELETE", path + query, None, False)
-        fields = {
-            **(operation.fields or {}), "read_seq": operation.read_seq, "source": self.session.namespace
-        }  # fmt: skip
-        body = orjson.dumps({"fields": fields})
+        own = {"read_seq": operation.read_seq, "source": self.session.namespace}
+        if operation.encoded:
+            body = b'{"fields":%b,%b}' % (operation.encoded[:-1], orjson.dumps(own)[1:])
+        else:
+            body = orjson.dumps({"fields": {**(operation.fields or {}), **own}})
         gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self._is_local
         return Request("POST", path + query, _gzip(body) if gzipped else body, gzipped)
 
