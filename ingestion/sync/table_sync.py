@@ -6,6 +6,7 @@ flight again. A table without row versions is read in one snapshot, so it begins
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from ingestion.state.types import BatchCommit, CheckpointUpdate, TableState
 from ingestion.sync import deletes, partitions, reconciliation, settlement, source_reader, table_plan
 from ingestion.sync.job_control import Paused
 from ingestion.sync.partitions import Kind
-from ingestion.sync.pipeline import ahead, finished_first, together
+from ingestion.sync.pipeline import ahead, finished_first
 from ingestion.sync.reconciliation import Group
 from ingestion.sync.settlement import Mode, Prepared, TableRun
 from ingestion.sync.source_reader import Purpose, ReadBatch, Rewritten, SourceReader, UnreadablePage
@@ -247,20 +248,35 @@ class TableSync:
         run.rereads = plan.kinds != {Kind.PAGES} and Kind.STREAM not in plan.kinds
         self._places, self._group = set(), None
         ranges = deque(step for step in plan.steps if step.partition.kind is Kind.BLOCKS and not step.done)
-        if len(ranges) > 1:
-            await together([self._lane(run, plan, _taken(ranges)), self._beside(run, plan, ranges)])
-        rest = (step for step in plan.steps if step.partition.kind is not Kind.BLOCKS or len(ranges) == 1)
-        await self._lane(run, plan, [step for step in rest if not step.done])
+        apart = list(ranges) if len(ranges) > 1 else []
+        if apart:
+            await self._side_by_side(run, plan, ranges)
+        await self._lane(run, plan, [step for step in plan.steps if not step.done and step not in apart])
 
-    async def _beside(self, run: TableRun, plan: TablePlan, ranges: deque[Step]) -> None:
-        """Further ranges of a large table, while no other table wants the place."""
-        while ranges:
-            async with self.io.places:
-                if ranges:
-                    await self._lane(run, plan, [ranges.popleft()])
+    async def _side_by_side(self, run: TableRun, plan: TablePlan, ranges: deque[Step]) -> None:
+        """Read the ranges one after the other, and beside them further ones while no table wants the place."""
+        helping = asyncio.Lock()
+
+        async def beside() -> None:
+            while ranges:
+                async with self.io.places, helping:
+                    if ranges:
+                        await self._lane(run, plan, [ranges.popleft()])
+
+        async def ours() -> None:
+            await self._lane(run, plan, _taken(ranges))
+            if not helping.locked():
+                helper.cancel()  # it waits for a place to do what is done
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                helper = group.create_task(beside(), name=f"beside {self.name}")
+                group.create_task(ours(), name=f"ranges of {self.name}")
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed.exceptions[0].__cause__
 
     async def _lane(self, run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> None:
-        """Read and settle partitions one after the other; two lanes share out those of a large table."""
+        """Read and settle partitions one after the other; see `_side_by_side`."""
         held = Kind.STREAM in plan.kinds
         source = ahead(items(run, plan, steps), _AHEAD, f"read {self.name}")
         async with aclosing(source) as made:

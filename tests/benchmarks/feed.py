@@ -1,13 +1,15 @@
 """Our whole ingest beside the official feed client and pyvespa, on the same documents and the same sink.
 
-    python -m tests.benchmarks.feed [--scale 1] [--runs 5] [--files] [--skip-pyvespa]
+    python -m tests.benchmarks.feed [--scale 2] [--runs 5] [--files] [--pyvespa 10000]
 
-An embedded PostgreSQL holds the Procore sample at a scale. In alternation, so that a noisy machine is noisy for
-all of them: (a) `vespa feed` of the wheel vespacli on the JSON lines of the very operations that we send, as it
-comes (automatic gzip) and with compression off; (b) our full ingest from PostgreSQL with checkpoints, failures,
-digests, file detection and progress on; (c) pyvespa's `feed_async_iterable`. Rates count from the first row or
-line to the last acknowledgement, without the start of the process. (a) and (c) read a file: the work of reading
-PostgreSQL, of making documents and of accounting is ours alone.
+An embedded PostgreSQL holds the Procore sample at a scale. In alternation, so that a noisy machine is noisy for all of them: (a) `vespa feed` of the wheel vespacli on the JSON
+lines of the very operations that we send, as it comes (automatic gzip) and with compression off, its fastest setting
+here; (b) our full ingest from PostgreSQL with checkpoints, failures, digests, file detection and progress on; (c)
+pyvespa's `feed_async_iterable`, on the first of these documents, because it takes so long. Twice more, our ingest in
+one process with and without its accounting: the processor time tells what accounting costs.
+
+Rates count from the first row or line to the last acknowledgement, without the start of the process. (a) and (c)
+read a file: the work of reading PostgreSQL, of making documents and of accounting is ours alone.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from ingestion.schema_discovery import SchemaDiscovery
 from tests.benchmarks import measuring, sinks
 
 GZIP, PLAIN, OURS, PYVESPA = "vespa feed", "vespa feed, no gzip", "our ingest", "pyvespa"
+ONE, BARE = "ours, one process", "ours, no accounting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +88,20 @@ class Bench:
         print(f"{report.documents:,} rows of {len(found.tables)} tables; {self.documents:,} operations of"
               f" {size:,.0f} bytes recorded; sink: {self.sink.name}; {os.cpu_count()} cores")  # fmt: skip
 
-    def ingest(self, vespa_url: str) -> Run:
+    def ingest(self, vespa_url: str, *options: str) -> Run:
         state = Path(tempfile.mkdtemp(dir=self.home))
         argv = [sys.executable, "-m", "tests.benchmarks.ingest", "--database-url", self.url]
         argv += ["--vespa-url", vespa_url, "--schema", str(self.schema), "--state", str(state)]
+        argv += ["--feed-url", self.sink.h2_url] if vespa_url == self.sink.url else []
         argv += ["--files"] if self.files else []
+        argv += options
         measured = measuring.run(argv, (self.server.pid, self.sink.pid))
         shutil.rmtree(state)
         report = json.loads(measured.output.splitlines()[-1])
-        if report["read"] != report["seen"] or report["status"] not in ("completed", "partial"):
+        if ("--bare" not in options and report["read"] != report["seen"]) or report["status"] not in (
+            "completed",
+            "partial",
+        ):
             raise SystemExit(f"the ingest did not end well: {report}")
         return Run(self.documents or report["read"], report["seconds"], report["cpu_s"], measured)
 
@@ -105,8 +113,15 @@ class Bench:
             raise SystemExit(f"vespa feed lost some: {report}")
         return Run(self.documents, report["feeder.seconds"], measured.cpu_s, measured)
 
-    def pyvespa(self) -> Run:
-        argv = [sys.executable, "-m", "tests.benchmarks.pyvespa_feed", self.sink.h2_url, str(self.lines)]
+    def pyvespa(self, most: int) -> Run:
+        argv = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.pyvespa_feed",
+            self.sink.h2_url,
+            str(self.lines),
+            str(most),
+        ]
         measured = measuring.run(argv, (self.sink.pid,))
         report = json.loads(measured.output.splitlines()[-1])
         return Run(report["accepted"], report["seconds"], report["cpu_s"], measured)
@@ -132,12 +147,14 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--scale", type=float, default=1.0)
+    options.add_argument("--scale", type=float, default=2.0, help="of the sample; 1 is some 50,000 rows")
     options.add_argument("--runs", type=int, default=5)
     options.add_argument(
         "--files", action="store_true", help="feed the documents of referenced files as well"
     )
-    options.add_argument("--skip-pyvespa", action="store_true", help="leave the slowest out")
+    options.add_argument(
+        "--pyvespa", type=int, default=10_000, help="documents that the slowest gets; 0: none"
+    )
     args = options.parse_args()
     runs: dict[str, list[Run]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="feed-", dir="/var/tmp") as folder:
@@ -147,12 +164,16 @@ def main() -> None:
             with sinks.sink(home / "sink") as sink:
                 bench = Bench(home, server, sink, args.files)
                 asyncio.run(bench.prepare(args.scale))
-                for _ in range(args.runs):
+                for number in range(1, args.runs + 1):
                     runs[GZIP].append(bench.vespa_feed("auto"))
                     runs[OURS].append(bench.ingest(sink.url))
                     runs[PLAIN].append(bench.vespa_feed("none"))
-                    if not args.skip_pyvespa:
-                        runs[PYVESPA].append(bench.pyvespa())
+                    if args.pyvespa:
+                        runs[PYVESPA].append(bench.pyvespa(args.pyvespa))
+                    print(f"run {number} of {args.runs}: our ingest {runs[OURS][-1].rate:,.0f}/s", flush=True)
+                for _ in range(min(2, args.runs)):
+                    runs[ONE].append(bench.ingest(sink.url, "--processes", "0"))
+                    runs[BARE].append(bench.ingest(sink.url, "--processes", "0", "--bare"))
         finally:
             server.stop()
     print(f"\n{'median of ' + str(args.runs):<22} {'docs/s':>9} {'range':>16} {'CPU s/10k':>9} {'servers':>9}"
@@ -165,6 +186,11 @@ def main() -> None:
         if pairs:
             print(f"our ingest / {name}: {statistics.median(pairs):.2f}"
                   f" ({min(pairs):.2f}-{max(pairs):.2f})")  # fmt: skip
+    whole, bare = (statistics.median(run.cpu_per_10k for run in runs[name]) for name in (ONE, BARE))
+    print(f"progress, digests and accounting: {(whole - bare) / whole:.0%} of one process's processor time")
+    print(
+        f"peak memory of all our processes: {max(r.measured.peak_bytes for r in runs[OURS]) / 2**20:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

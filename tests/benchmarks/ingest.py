@@ -25,9 +25,12 @@ from ingestion.files.stage import FileStage
 from ingestion.run_view import RunView
 from ingestion.schema_discovery import SchemaMap
 from ingestion.settings import Settings
+from ingestion.state.store import StateStore
+from ingestion.state.types import BatchCommit
 from ingestion.sync.sync_io import SyncIO
 from ingestion.sync.table_sync import Transform
 from ingestion.sync_manager import SyncConfig, SyncManager
+from ingestion.transform import digest
 from ingestion.vespa import client
 
 
@@ -50,6 +53,8 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
             view, shown_at = progress.reduce_all(view, waiting, now), now
             waiting.clear()
 
+    if args.bare:
+        _leave_out_accounting()
     detector = FileDetector(schema, logger)
     stages: list[FileStage] = []
 
@@ -62,7 +67,8 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
     session = client.VespaSession(vespa, feed_url=args.feed_url)
     manager = SyncManager(
         db, vespa, schema, CheckpointStore(Path(args.state) / "state.db"), logger,
-        session=session, detector=detector, publish=publish, file_sink=stage if args.files else None,
+        session=session, detector=detector, publish=None if args.bare else publish,
+        file_sink=stage if args.files else None,
         processes=args.processes,
     )  # fmt: skip
     started, cpu = time.perf_counter(), _cpu_s()
@@ -80,6 +86,29 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
         "indexed": result.records_indexed, "failed": result.records_failed, "skipped": result.records_skipped,
         "seen": view.counts.read, "tables": len(result.tables), "errors": result.errors[:5],
     }  # fmt: skip
+
+
+def _leave_out_accounting() -> None:
+    """Neither digests nor the ledger, no counts, positions, notes of what is under way, or events.
+
+    Only what is needed for a run to reach its end stays: what is left is reading, making documents and feeding.
+    """
+
+    async def commit(self: StateStore, batch: BatchCommit) -> list[Event]:
+        return [] if batch.table_state is None else await stored(self, batch)
+
+    async def nothing(self: StateStore, *_: object) -> int:
+        return 0
+
+    async def unknown(self: StateStore, *_: object) -> dict[str, object]:
+        return {}
+
+    stored = StateStore.commit_batch
+    StateStore.commit_batch = commit  # type: ignore[method-assign]
+    StateStore.begin_feed = nothing  # type: ignore[assignment]
+    StateStore.lookup = unknown  # type: ignore[assignment]
+    digest.content = lambda metadata, relationships=(): b""
+    digest.of = lambda data: 0
 
 
 def _cpu_s() -> float:
@@ -102,6 +131,7 @@ def main() -> None:
     options.add_argument("--files", action="store_true")
     options.add_argument("--profile", action="store_true", help="print the costliest functions")
     options.add_argument("--incremental", action="store_true", help="what has changed since the last run")
+    options.add_argument("--bare", action="store_true", help="without accounting, to see what it costs")
     options.add_argument("--processes", type=int, help="worker processes, instead of as many as are worth it")
     options.add_argument("--tables", nargs="*")
     args = options.parse_args()

@@ -1,10 +1,11 @@
 """pyvespa's own `feed_async_iterable` over a file of operations.
 
-python -m tests.benchmarks.pyvespa_feed URL FILE
+python -m tests.benchmarks.pyvespa_feed URL FILE OPERATIONS
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -17,12 +18,12 @@ from vespa.io import VespaResponse
 
 
 def main() -> None:
-    url, path = sys.argv[1:]
+    url, path, most = sys.argv[1:]
     accepted = 0
 
     def operations() -> Iterator[dict[str, Any]]:
         with open(path, "rb") as lines:
-            for line in lines:
+            for line in itertools.islice(lines, int(most)):
                 operation = orjson.loads(line)
                 yield {"id": operation["put"].split("::", 1)[1], "fields": operation["fields"]}
 

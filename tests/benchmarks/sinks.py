@@ -89,8 +89,10 @@ async def recorder(path: Path) -> AsyncIterator[str]:
             while True:
                 try:
                     head = await reader.readuntil(b"\r\n\r\n")
-                except asyncio.IncompleteReadError:
+                except (asyncio.IncompleteReadError, ConnectionError):
                     break
+                if head.startswith(b"PRI "):
+                    break  # asks for HTTP/2, which this one does not speak
                 lines = head.decode().split("\r\n")
                 method, target, _ = lines[0].split(" ")
                 length = next((int(x[15:]) for x in lines if x.lower().startswith("content-length:")), 0)

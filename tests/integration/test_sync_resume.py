@@ -262,7 +262,7 @@ async def test_connections_cut_by_the_server_cost_nothing_but_a_line_in_the_log(
 
 async def test_the_key_of_the_first_read_names_documents_whatever_is_discovered_later(here: World) -> None:
     control = JobControl()
-    only = SyncConfig(batch_size=20, tables=["a_blocks"])
+    only = SyncConfig(batch_size=20, workers=1, tables=["a_blocks"])
     result = await here.full(only, control=control, publish=after(2, control.stop), blocks_per_partition=2)
     await here.sql("UPDATE a_blocks SET id = 1 WHERE id > 40")  # no longer nearly unique
     await here.discover()
