@@ -2,11 +2,12 @@
 
     python -m tests.benchmarks.feed [--scale 2] [--runs 5] [--files] [--pyvespa 10000]
 
-An embedded PostgreSQL holds the Procore sample at a scale. In alternation, so that a noisy machine is noisy for all of them: (a) `vespa feed` of the wheel vespacli on the JSON
-lines of the very operations that we send, as it comes (automatic gzip) and with compression off, its fastest setting
-here; (b) our full ingest from PostgreSQL with checkpoints, failures, digests, file detection and progress on; (c)
-pyvespa's `feed_async_iterable`, on the first of these documents, because it takes so long. Twice more, our ingest in
-one process with and without its accounting: the processor time tells what accounting costs.
+An embedded PostgreSQL holds the Procore sample. In alternation, so that a noisy machine is noisy for all of them:
+(a) `vespa feed` of the wheel vespacli on the JSON lines of the very operations that we send, as it comes (automatic
+gzip) and with compression off, its fastest setting here; (b) our full ingest from PostgreSQL with checkpoints,
+failures, digests, file detection and progress on; (c) pyvespa's `feed_async_iterable`, on the first of these
+documents, because it takes so long. Twice more, our ingest in one process with and without its accounting: the
+processor time tells what accounting costs.
 
 Rates count from the first row or line to the last acknowledgement, without the start of the process. (a) and (c)
 read a file: the work of reading PostgreSQL, of making documents and of accounting is ours alone.
