@@ -15,18 +15,17 @@ from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import orjson
-from yarl import URL
 
 from ingestion import errors
 from ingestion.redaction import redact_text
 from ingestion.vespa.multiplexing import Multiplexer
-from ingestion.vespa.reaching import proxy_for, ssl_context, unreachable
+from ingestion.vespa.reaching import connection_faults, proxy_for, ssl_context, unreachable
 from ingestion.vespa.schemas import PACKAGE_VERSION, version_marker
 from ingestion.vespa.transport import Transport
 
 if TYPE_CHECKING:
+    import aiohttp
     from vespa.application import Vespa
 
 CLUSTER = "procore_content"
@@ -171,6 +170,8 @@ class VespaSession:
                     f"a header for Vespa cannot be sent: {error}", hint="Check the token."
                 ) from error
         else:
+            import aiohttp  # half of a worker process's start, which needs it for TLS and proxies alone
+
             connector = aiohttp.TCPConnector(
                 limit=self._max_connections,
                 keepalive_timeout=20,
@@ -247,6 +248,8 @@ class VespaSession:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if gzipped:
             headers["Content-Encoding"] = "gzip"
+        from yarl import URL
+
         url = URL(f"{self.url}{target}", encoded=True)
         async with self._http.request(method, url, data=body, headers=headers, proxy=self._proxy) as response:
             raw = await response.read()
@@ -258,7 +261,7 @@ class VespaSession:
         """One request with connection faults and refused logins turned into errors.VespaUnavailable."""
         try:
             answer = await self.exchange(method, path, params, body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except connection_faults() as error:
             raise unreachable(self.url, error) from error
         if answer.status in (401, 403):
             raise errors.VespaUnavailable(

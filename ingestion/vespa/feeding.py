@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-import aiohttp
 import orjson
 
 from ingestion import errors
 from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, answer_of, not_vespa, target_of
 from ingestion.vespa.feed_group import Group, Request
 from ingestion.vespa.multiplexing import LARGEST_BODY_BYTES, LOST, UNPROCESSED, Multiplexer
-from ingestion.vespa.reaching import unreachable
+from ingestion.vespa.reaching import connection_faults, unreachable
 
 COMPRESS_ABOVE_BYTES = 2048
 FIRST_WAIT_S = 0.1
@@ -361,7 +360,7 @@ class Feeder:
             answer = await self.session.send(
                 request.method, request.target, request.body, gzipped=request.gzipped
             )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except connection_faults() as error:
             return None, error
         return answer, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -31,6 +32,12 @@ _HINTS = (
     ("gaierror", "Check the host's name in --vespa-url."),
     ("Name or service not known", "Check the host's name in --vespa-url."),
 )
+
+
+def connection_faults() -> tuple[type[Exception], ...]:
+    """What a request may raise whose connection cannot be made, breaks or takes too long."""
+    loaded = sys.modules.get("aiohttp")
+    return (OSError, TimeoutError, *((loaded.ClientError,) if loaded is not None else ()))
 
 
 def ssl_context(vespa: Vespa) -> ssl.SSLContext | None:
