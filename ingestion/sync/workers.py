@@ -164,7 +164,8 @@ class Worker:
             self._send(0, kind, *args)
 
     def _send(self, *message: Any) -> None:
-        if self._writer is None or self._writer.is_closing():
+        # Who is gone never answers, and a write to a broken socket does not say so.
+        if not self.is_alive or self._writer is None or self._writer.is_closing():
             raise _lost()
         data = marshal.dumps(message, 2)
         self._writer.write(LENGTH.pack(len(data)) + data)
