@@ -77,6 +77,9 @@ class CheckpointsScreen(BaseScreen):
     def shown(self) -> None:
         self.do_reload()
 
+    def open_on(self, *, table: str | None = None, job_id: str | None = None) -> None:
+        self.query_one("#filter", FilterLine).value = table or ""
+
     def bridge_moved(self, message: object) -> None:
         if isinstance(message, JobEnded):
             self.do_reload()

@@ -140,3 +140,12 @@ async def test_choosing_anew_after_a_job_puts_the_way_before_the_user_again(open
         d.service.step(400)
         await d.until(lambda: d.bridge.view is not None and d.bridge.view.finished)
         await d.until(lambda: d.sees("✓ run", "> verify"))
+
+
+@pytest.mark.parametrize(
+    ("screen", "sees"),
+    [("schema", "346 rows"), ("checkpoints", "vendors"), ("search", "vendors"), ("failures", "vendors")],
+)
+async def test_those_who_know_open_a_screen_directly_on_a_table(opened: Any, screen: str, sees: str) -> None:
+    async with opened(screen, table="vendors") as d:
+        await d.until(lambda: d.screen.scope == screen and d.sees(sees))
