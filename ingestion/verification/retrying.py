@@ -42,7 +42,10 @@ async def retry(connections: Connections, filter: FailureFilter, *, canary: int 
     async with job_services.opened(connections, "retry", sorted(counts), fetch_files=has_files) as services:
         for table in sorted(counts):
             only = replace(filter, tables=(settlement.glob_of(table),))
-            if canary is None:
+            if table not in {known.name for known in services.transform.schema.tables}:
+                gone = [failure.id async for failure in state.failures(only)]
+                await state.resolve_failures(gone, "the table is no longer in the source")
+            elif canary is None:
                 await _all_of(services, table, only)
             elif step := [f async for f in _first(state, only, canary - len(canaries))]:
                 await _table(services, table, step)

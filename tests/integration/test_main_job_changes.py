@@ -310,3 +310,17 @@ def test_documents_of_tables_left_out_renamed_or_dropped_stay_until_the_operator
     moved = {d.replace("rfis:", "requests:") for d in before if d.startswith(("rfis:", "vendors:"))}
     assert set(after) == moved
     assert commands("verify", "--json").json["equal"] is True
+
+
+def test_failures_of_a_dropped_table_are_over_and_those_of_others_are_tried(commands: CommandLine) -> None:
+    sql(commands, "CREATE TABLE trades AS SELECT NULL::bigint AS id, i FROM generate_series(1, 3) i")
+    sql(commands, "INSERT INTO trades SELECT i, i FROM generate_series(1, 60) i")
+    assert commands("ingest", "--full", "--tables", "photos,trades").code == 3
+    listed = commands("failures", "list", "--json", "--limit", "200").json["items"]
+    gone = sum(item["table"] == "trades" for item in listed)
+    assert 0 < gone < len(listed)
+    sql(commands, "DROP TABLE trades")
+    tried = commands("failures", "retry", "--json").json
+    assert tried == {"tried": len(listed), "resolved": gone, "failed": len(listed) - gone}
+    over = commands("failures", "list", "--all", "--json", "--table", "trades").json["items"]
+    assert {(item["status"]) for item in over} == {"resolved"}
