@@ -15,7 +15,7 @@ from app.modals.dialog import Dialog
 from ingestion.plan import Plan
 
 NUMBERS = (
-    ("batch_size", "Rows in a batch", "A batch also closes at 8 MiB of text."),
+    ("batch_size", "Rows in a batch", "A batch also closes at 1 MiB of text."),
     ("workers", "Tables at a time", "More is faster until the source or Vespa slows down."),
     ("file_workers", "Files at a time", "Only where files are fetched."),
 )

@@ -1,6 +1,6 @@
 """Reading a table's rows in batches that can be gone on from, whatever the table is like.
 
-A batch closes at its row count or at 8 MiB of text. A value that PostgreSQL cannot give costs its own cell: the
+A batch closes at its row count or at 1 MiB of text. A value that PostgreSQL cannot give costs its own cell: the
 range is then read row by row, and the row in question cell by cell.
 """
 
@@ -23,7 +23,7 @@ from ingestion.sync import partitions
 from ingestion.sync.partitions import Horizon, Partition, Storage
 from ingestion.sync.source_queries import HORIZON, KEY_COLLATIONS, PREFIX, STORAGES, Query, TableQueries
 
-MAX_BATCH_BYTES = 2 * 2**20
+MAX_BATCH_BYTES = 2**20
 """Of row text; a batch is in memory several times over while it is read, sent on, made and fed."""
 _PIECE_ROWS = 32
 _RETRIES_WITHOUT_PROGRESS = 3
