@@ -73,13 +73,19 @@ async def _settle(run: TableRun, plan: TablePlan, partition: Partition) -> Async
                 async with aclosing(key_lookup.find_rows(run.reader, run.builder, alone)) as found:
                     async for rows in found:
                         yield ReadBatch(partition, rows, purpose=Purpose.SINGLES)
-        if plan.mode is not Mode.CHANGES:
+        if _in_several_snapshots(plan):
             settled = shared | plan.aside
             async with aclosing(run.reader.rows(run.reader.queries.changed(partition.horizon))) as found:
                 async for rows in found:
                     moved = [row for row in rows if run.builder.key_of(row.values) not in settled]
                     yield ReadBatch(partition, moved, purpose=Purpose.SINGLES)
     yield await settlement.prepare(run, ReadBatch(partition, (), done=True))
+
+
+def _in_several_snapshots(plan: TablePlan) -> bool:
+    """Whether a row may have moved meanwhile from a range that was still to be read into one that was read."""
+    ranges = [step for step in plan.steps if step.partition.kind is not Kind.SETTLE]
+    return plan.mode is not Mode.CHANGES or len(ranges) > 1
 
 
 async def _apart(run: TableRun, partition: Partition) -> AsyncGenerator[ReadBatch, None]:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from sync_world import World, counts, world
 
-from ingestion.events import Noted
+from ingestion.events import BatchCommitted, Noted
 from ingestion.sandbox.embedded_postgres import EmbeddedPostgres
 from ingestion.sync import table_plan
 from ingestion.sync_manager import SyncConfig
@@ -195,6 +195,32 @@ async def test_a_partition_swapped_in_with_old_row_versions_is_not_missed(here: 
     assert {key for key, v in found.items() if v == "swapped"} == {str(i) for i in range(4, 41, 2)}
     assert "2" not in found
     assert counts(await here.incremental(only), "p")[1] == 0
+
+
+async def test_a_row_that_moves_meanwhile_into_what_was_read_already_is_not_missed(
+    here: World, postgres: EmbeddedPostgres
+) -> None:
+    await here.sql(
+        "CREATE TABLE p (id bigint, region int) PARTITION BY LIST (region)",
+        *(f"CREATE TABLE p_{i} PARTITION OF p FOR VALUES IN ({i})" for i in range(2)),
+        "INSERT INTO p VALUES (1, 0), (2, 1)",
+    )
+    await here.full()
+    await here.sql(
+        "INSERT INTO p SELECT i, 0 FROM generate_series(10, 30) i", "INSERT INTO p VALUES (100, 1)"
+    )
+    moved: list[str] = []
+
+    def move(event: object) -> None:
+        if isinstance(event, BatchCommitted) and not moved:
+            moved.append(
+                postgres.psql("UPDATE p SET region = 0 WHERE id = 100", database=urlsplit(here.url).path[1:])
+            )
+
+    result = await here.incremental(SyncConfig(batch_size=2), publish=move)
+    assert moved
+    assert counts(result, "p") == (22, 22, 0, 0)
+    assert (await here.column("p", "region"))["100"] == "0"
 
 
 async def test_a_copy_of_the_database_under_its_name_means_comparing_every_row(

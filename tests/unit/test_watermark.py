@@ -88,8 +88,7 @@ class Sync:
             rows = {k: v for k, v in self.database.committed.items() if first <= v.place < end}
             self._take({k: v for k, v in rows.items() if self.since is None or self._is_new(v, self.since)})
             return False
-        if self.since is None:
-            self._take({k: v for k, v in self.database.committed.items() if self._is_new(v, self.horizon)})
+        self._take({k: v for k, v in self.database.committed.items() if self._is_new(v, self.horizon)})
         return True
 
     def _take(self, rows: dict[int, Version]) -> None:
