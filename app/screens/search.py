@@ -247,7 +247,11 @@ class SearchScreen(BaseScreen):
             return await service.related(doc_id), await service.files_of(doc_id)
 
         self._link_list.set_items((), notice=Notice("Looking for relations", "", "info"))
-        self.load("links", links, self._links_arrived)
+        self.load("links", links, self._links_arrived, self._links_failed)
+
+    def _links_failed(self, error: Exception) -> None:
+        notice = Notice(formatting.redacted(explain(error)), advice(error), "bad")
+        self._link_list.set_items((), notice=notice)
 
     def _links_arrived(self, found: tuple[Sequence[Related], Sequence[Mapping[str, Any]]]) -> None:
         links = parts.links_of(*found)

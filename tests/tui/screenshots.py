@@ -168,6 +168,15 @@ async def search(d: Driver) -> None:
     await d.settle()
 
 
+async def files(d: Driver) -> None:
+    await settled(d)
+    await d.press("escape")
+    d.screen.open_on(table="photos")
+    await d.until(lambda: bool(d.screen._files), 60)
+    await d.press("v")
+    await asyncio.sleep(2)
+
+
 async def palette(d: Driver) -> None:
     await settled(d)
     await d.press("ctrl+p")
@@ -190,7 +199,7 @@ SCENES: dict[str, tuple[str, Scene]] = {
     "leave": ("run", leave), "finished": ("run", finished), "verify": ("run", verify),
     "checkpoints": ("checkpoints", settled), "clear": ("checkpoints", clear), "jobs": ("jobs", settled),
     "failures": ("failures", failures), "search": ("search", search), "help": ("help", settled),
-    "keys": ("failures", keys), "palette": ("schema", palette),
+    "files": ("search", files), "keys": ("failures", keys), "palette": ("schema", palette),
 }  # fmt: skip
 
 

@@ -64,3 +64,17 @@ def test_what_matched_is_found_by_the_beginning_of_words_in_any_case() -> None:
     }
     assert matched_in(fields, "slab (") == ["a", "c"]
     assert matched_in(fields, "  ") == []
+
+
+async def test_relations_that_cannot_be_looked_up_say_why(opened: Any) -> None:
+    from ingestion import errors
+    from tests.tui.fake_service import FakeService
+
+    service = FakeService()
+    service.broken["related"] = errors.IndexError(
+        "no document summary 'links'", hint="Deploy, then try again."
+    )
+    async with opened("search", service=service) as d:
+        await d.press(*"slab", "enter")
+        await d.until(lambda: d.sees("no document summary 'links'", "Deploy, then try again."))
+        assert not d.sees("Looking for relations")
