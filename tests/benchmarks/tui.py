@@ -11,8 +11,8 @@
 `failures`  so do 100,000 failures of a real state file
 `replay`    memory after each tenth of an hour's events
 
-`keys` brings up a sandbox of its own. Processor seconds say what the application needs; seconds by the clock
-depend on what else the machine does, so run nothing beside it.
+`keys` brings up a sandbox of its own, or joins a job that runs at the addresses behind `--`. Processor seconds say
+what the application needs; seconds by the clock depend on what else the machine does, so run nothing beside it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ def start(arguments: Sequence[str]) -> dict[str, Any]:
 def keys(arguments: Sequence[str]) -> dict[str, Any]:
     """Keys whose answer can be told from what the job draws meanwhile: the log's level, the order, the filter."""
     with tempfile.TemporaryDirectory() as home:
+        if arguments:
+            return _answers([*APPLICATION, *arguments, "--screen", "run"], {"HOME": home}, lambda: True)
         return asyncio.run(_keys(Path(home)))
 
 
@@ -69,30 +71,37 @@ async def _keys(home: Path) -> dict[str, Any]:
     environ = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
     flags = ["--database-url", info.database_url, "--vespa-url", info.vespa_url, "--state-dir",
              str(home / "state")]  # fmt: skip
-    waits: list[float] = []
     job = subprocess.Popen(  # noqa: ASYNC220
         [*APPLICATION, "ingest", "--full", *flags, "--progress", "none"],
         env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        with Terminal([*APPLICATION, *flags, "--screen", "run"], environ=environ, size=(140, 40)) as terminal:
-            terminal.until(b"running", timeout_s=120)
-            terminal.idle(2)
-            answers = {
-                b"l": (b"warnings and errors", b"\xe2\x94\x80 errors", b"everything"),
-                b"o": (b"by name", b"by failures", b"by rate", b"by what matters"),
-            }
-            turns = dict.fromkeys(answers, 0)
-            while len(waits) < KEYS and job.poll() is None:
-                for key, wanted in answers.items():
-                    sent = terminal.press(key)
-                    waits.append(terminal.until(wanted[turns[key] % len(wanted)], timeout_s=10) - sent)
-                    turns[key] += 1
-                    terminal.idle(0.07)
+        return await asyncio.to_thread(
+            _answers, [*APPLICATION, *flags, "--screen", "run"], environ, lambda: job.poll() is None
+        )
     finally:
         job.terminate()
         await asyncio.to_thread(job.wait)
         await asyncio.to_thread(sandbox.down, home / "sandbox")
+
+
+def _answers(argv: Sequence[str], environ: Mapping[str, str], go_on: Callable[[], bool]) -> dict[str, Any]:
+    """How long answers take, a key after another, while the job goes on."""
+    waits: list[float] = []
+    with Terminal(argv, environ=environ, size=(140, 40)) as terminal:
+        terminal.until(b"running", timeout_s=120)
+        terminal.idle(2)
+        answers = {
+            b"l": (b"warnings and errors", b"m errors", b"everything"),
+            b"o": (b"by name", b"by failures", b"by rate", b"by what matters"),
+        }
+        turns = dict.fromkeys(answers, 0)
+        while len(waits) < KEYS and go_on():
+            for key, wanted in answers.items():
+                sent = terminal.press(key)
+                waits.append(terminal.until(wanted[turns[key] % len(wanted)], timeout_s=10) - sent)
+                turns[key] += 1
+                terminal.idle(0.07)
     waits.sort()
     return {
         "keys": len(waits),
