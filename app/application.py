@@ -26,7 +26,7 @@ from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from app import actions, formatting, guide, themes
+from app import actions, formatting, guide, terminal, themes
 from app.bridge import Bridge, explain, guide_facts
 from app.connection_book import ConnectionBook
 from app.messages import (
@@ -439,14 +439,19 @@ async def run(service: ServicePort, *, screen: str | None = None, table: str | N
         loop.call_soon_threadsafe(hung_up)
 
     showing = asyncio.ensure_future(app.run_async())
+    watching = asyncio.ensure_future(terminal.until_gone())
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
         loop.add_signal_handler(signal.SIGTERM, terminated)
         signal.signal(signal.SIGHUP, on_hangup)
     try:
-        await asyncio.wait([showing])
+        await asyncio.wait([showing, watching], return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            hung_up()
+            await asyncio.wait([showing])
         if not showing.cancelled():
             showing.result()
     finally:
+        watching.cancel()
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.remove_signal_handler(signal.SIGTERM)
         await app.bridge.aclose()

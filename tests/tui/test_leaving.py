@@ -30,20 +30,25 @@ sys.exit(asyncio.run(main()))
 """
 
 
-def start(how: str, home: Path) -> tuple[subprocess.Popen[bytes], int]:
+def start(how: str, home: Path, *, controlled: bool = True) -> tuple[subprocess.Popen[bytes], int]:
     """The application on the double; the other end of its terminal."""
-    return on_a_terminal([sys.executable, "-c", PROGRAM, how], home)
+    return on_a_terminal([sys.executable, "-c", PROGRAM, how], home, controlled=controlled)
 
 
-def on_a_terminal(argv: list[str], home: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A command on a terminal of its own of 120 by 36 cells; the terminal's other end."""
+def on_a_terminal(
+    argv: list[str], home: Path, *, controlled: bool = True
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A command on a terminal of its own of 120 by 36 cells; the terminal's other end.
+
+    Not `controlled` by it, the command is not told by SIGHUP when it goes.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
     environment = {**os.environ, "HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
     process = subprocess.Popen(
         argv,
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlled else None,
         cwd=Path(__file__).resolve().parents[2],
     )  # fmt: skip
     os.close(theirs)
@@ -66,8 +71,9 @@ def read_until(terminal: int, wanted: bytes, timeout_s: float = 30.0) -> bytes:
     return shown
 
 
-def test_a_closed_terminal_ends_the_application(tmp_path: Path) -> None:
-    process, terminal = start("well", tmp_path)
+@pytest.mark.parametrize("controlled", [True, False])
+def test_a_closed_terminal_ends_the_application(tmp_path: Path, controlled: bool) -> None:
+    process, terminal = start("well", tmp_path, controlled=controlled)
     assert b"Help" in read_until(terminal, b"Help")
     os.close(terminal)
     assert process.wait(20) == 5
