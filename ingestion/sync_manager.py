@@ -30,7 +30,7 @@ from ingestion.transform.documents import Detector
 from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
 from ingestion.vespa import queries
 from ingestion.vespa.client import VespaSession
-from ingestion.vespa.feeding import Feeder, FeedStats
+from ingestion.vespa.feeding import Feeder
 
 if TYPE_CHECKING:
     from vespa.application import Vespa
@@ -266,7 +266,7 @@ class SyncManager:
             transform = Transform(self.schema_map, self._masks, self._zone, self._detector)
 
             def measured() -> Mapping[str, Any]:
-                return metrics.of(_stats(io), io.rows_settled, self._clock() - began)
+                return metrics.of(metrics.of_feeding(io), io.rows_settled, self._clock() - began)
 
             expected = sum(t.expected for t in tables) if job.kind == "full" and not resumed else 0
             io.workers = self._workers(session, transform, io.feeder, expected)
@@ -357,7 +357,7 @@ class SyncManager:
         files = sum((row.files for row in rows), FileCounts())
         now = self._clock()
         await job_run.finish(
-            io, result, files, now - began, metrics.of(_stats(io), io.rows_settled, now - began)
+            io, result, files, now - began, metrics.of(metrics.of_feeding(io), io.rows_settled, now - began)
         )
         counts: Counts = result.counts
         if result.status in ("completed", "partial") and now > began and counts.read >= 1000:
@@ -407,10 +407,6 @@ class SyncManager:
             return
         async with await StateStore.open(self._store.db_path) as state:
             yield state
-
-
-def _stats(io: SyncIO) -> FeedStats:
-    return metrics.together([io.feeder.stats, *(io.workers.stats if io.workers else ())])
 
 
 @contextmanager

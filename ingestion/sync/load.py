@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from ingestion import errors
 from ingestion.events import LoadMeasured
+from ingestion.sync import metrics
 from ingestion.sync.sync_io import SyncIO
 
 TELL_EVERY_S = 2.0
@@ -31,7 +32,7 @@ async def _tell(io: SyncIO, every_s: float, over: asyncio.Event) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), every_s)
             return
-        stats = io.feeder.stats
+        stats = metrics.of_feeding(io)
         if stats.operations == fed:
             continue
         fed = stats.operations

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingestion.vespa.feeding import FeedStats
+
+if TYPE_CHECKING:
+    from ingestion.sync.sync_io import SyncIO
+
+
+def of_feeding(io: SyncIO) -> FeedStats:
+    """What the job's own feeder and those of its worker processes did so far."""
+    return together([io.feeder.stats, *(io.workers.stats if io.workers else ())])
 
 
 def together(stats: Sequence[FeedStats]) -> FeedStats:

@@ -217,12 +217,13 @@ class Workers:
         self._rows = 0
         self._batches = itertools.count(1)
         self._workers: list[Worker] = []
+        self._ended: list[FeedStats] = []
         self._starting: asyncio.Task[None] | None = None
 
     @property
     def stats(self) -> list[FeedStats]:
-        """What the processes' feeders say of themselves."""
-        return [worker.stats for worker in self._workers if worker.stats is not None]
+        """What the processes' feeders say of themselves, or said last."""
+        return [*self._ended, *(worker.stats for worker in self._workers if worker.stats is not None)]
 
     async def prepare(
         self, builder: DocumentBuilder, rows: Sequence[Row]
@@ -267,6 +268,7 @@ class Workers:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        self._ended = self.stats
         workers, self._workers, self._count = self._workers, [], 0
         await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
 

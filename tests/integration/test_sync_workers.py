@@ -54,6 +54,10 @@ async def accounted(here: World, processes: int) -> dict[str, Any]:
     )  # fmt: skip
     assert len(seen) == processes
     assert not workers()
+    async with here.state() as state:
+        job = await state.get_job(result.job_id)
+    assert job.report is not None
+    assert job.report["metrics"]["operations"] >= result.records_indexed
     documents = await here.documents()
     for fields in documents.values():
         assert fields.pop("read_seq")
