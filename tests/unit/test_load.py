@@ -19,6 +19,7 @@ class Telling:
     operations: int = 0
     told: list[Event] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    workers: None = None
     job: Any = field(default_factory=lambda: SimpleNamespace(id="20260131-000000-0001"))
 
     @property
