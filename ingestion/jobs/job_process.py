@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from ingestion import errors
+from ingestion import errors, priority
 
 
 def main() -> int:
@@ -25,6 +25,7 @@ def main() -> int:
     if os.fork():
         # Whoever started us waits for this half alone, so the job never becomes its zombie.
         os._exit(0)
+    priority.give_way()
     try:
         message = json.loads(sys.stdin.buffer.readline())
     except ValueError:

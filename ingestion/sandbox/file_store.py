@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
-from ingestion import errors
+from ingestion import errors, priority
 from ingestion.sandbox import signing
 from ingestion.sandbox.file_contents import Content, content_of
 
@@ -231,4 +231,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    priority.give_way()
     sys.exit(main())

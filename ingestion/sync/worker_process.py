@@ -172,6 +172,9 @@ if __name__ == "__main__":
 
     import uvloop
 
+    from ingestion import priority
+
+    priority.give_way_as_a_session()
     # A batch is thousands of objects, none of them in a cycle.
     gc.set_threshold(50_000, 20, 20)
     uvloop.run(_main())

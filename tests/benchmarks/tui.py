@@ -22,7 +22,6 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -65,23 +64,30 @@ def keys(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 async def _keys(home: Path) -> dict[str, Any]:
+    from ingestion import settings
+    from ingestion.plan import Plan
+    from ingestion.reports import JobKind, JobRequest
     from ingestion.sandbox import sandbox
+    from ingestion.service import IngestService
 
     info = await sandbox.up(home / "sandbox", scale=4)
     environ = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
+    service = IngestService(
+        settings.Settings(
+            database_url=info.database_url, vespa_url=info.vespa_url, state_dir=str(home / "state")
+        )
+    )
+    await service.discover()
+    job = await service.start_job(JobRequest(kind=JobKind.FULL, plan=Plan()))
     flags = ["--database-url", info.database_url, "--vespa-url", info.vespa_url, "--state-dir",
              str(home / "state")]  # fmt: skip
-    job = subprocess.Popen(  # noqa: ASYNC220
-        [*APPLICATION, "ingest", "--full", *flags, "--progress", "none"],
-        env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
     try:
         return await asyncio.to_thread(
-            _answers, [*APPLICATION, *flags, "--screen", "run"], environ, lambda: job.poll() is None
+            _answers, [*APPLICATION, *flags, "--screen", "run"], environ, lambda: True
         )
     finally:
-        job.terminate()
-        await asyncio.to_thread(job.wait)
+        await service.stop(job)
+        await service.aclose()
         await asyncio.to_thread(sandbox.down, home / "sandbox")
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ingestion import errors
+from ingestion import errors, priority
 
 
 def main() -> int:
@@ -19,6 +19,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder for the documents")
     parser.add_argument("--port-file", type=Path, help="file that gets the port once the endpoint is ready")
     arguments = parser.parse_args()
+    # It stands on the machine of whoever tries things out, and is never what they look at.
+    priority.give_way()
     from ingestion.sandbox.vespa_endpoint.server import serve  # slow to import, not needed for --help
 
     try:
