@@ -192,7 +192,7 @@ class Worker:
 
 
 class Workers:
-    """The worker processes of a job: `count` from the start, or one for each core once they are worth it."""
+    """The worker processes of a job: `count` from the start, or one a further core once they are worth it."""
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class Workers:
         log: logging.Logger | None = None,
     ) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        automatic = min(cores, MOST_WORKERS) if cores > 1 else 0
+        automatic = min(cores - 1, MOST_WORKERS)
         self._count = automatic if count is None else count
         self._worth_rows = 0 if count is not None or expected >= _SURE_ROWS else WORTH_ROWS
         self._transform = transform
