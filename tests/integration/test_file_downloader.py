@@ -742,7 +742,8 @@ async def test_a_download_killed_half_way_goes_on_in_the_next_process(make: Make
             span = f"Content-Range: bytes {start}-{len(body) - 1}/{len(body)}\r\n"
             writer.write(f"HTTP/1.1 206 X\r\n{span}{length}\r\n".encode() + body[start:])
         else:
-            writer.write(f"HTTP/1.1 200 X\r\n{length}\r\n".encode() + body[: len(body) // 2])
+            sent = body[: len(body) // 2] if len(asked) == 1 else body
+            writer.write(f"HTTP/1.1 200 X\r\n{length}\r\n".encode() + sent)
         await writer.drain()
         await reader.read()
         writer.close()
@@ -765,5 +766,5 @@ async def test_a_download_killed_half_way_goes_on_in_the_next_process(make: Make
     assert result.success, result.error
     assert result.checksum == hashlib.sha256(body).hexdigest()
     # Killed before it was noted whose bytes these are, they are fetched again: never joined on trust.
-    assert asked == ["0", str(held)] or asked[:2] == ["0", "0"]
+    assert asked in (["0", str(held)], ["0", "0"])
     assert 0 < held <= len(body) // 2
