@@ -68,6 +68,14 @@ class TablePlan:
     leaves: frozenset[int] = frozenset()
 
     @property
+    def settled_since(self) -> int | None:
+        """From which row version on rows without a key, or with a shared one, are settled anew; None: all of them.
+
+        A range that is read whole brings rows of any version, which may share their keys with unchanged ones.
+        """
+        return None if any(step.partition.whole for step in self.steps) else self.since
+
+    @property
     def kinds(self) -> frozenset[Kind]:
         return frozenset(step.partition.kind for step in self.steps)
 

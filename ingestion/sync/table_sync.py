@@ -292,11 +292,11 @@ class TableSync:
         elif item.purpose is Purpose.SINGLES:
             await reconciliation.settle_singles(run, item)
         elif item.purpose is Purpose.DUPLICATES:
-            self._group = await reconciliation.settle_duplicates(run, item, self._group, plan.since)
+            self._group = await reconciliation.settle_duplicates(run, item, self._group, plan.settled_since)
         elif item.purpose is Purpose.NULL_KEYS:
             if item.done:
                 await reconciliation.resolve_null_keys(run, self._places)
-            self._places |= await reconciliation.settle_null_keys(run, item, plan.since)
+            self._places |= await reconciliation.settle_null_keys(run, item, plan.settled_since)
 
     # -- after --------------------------------------------------------------------------------------------
 

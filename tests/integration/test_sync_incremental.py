@@ -197,6 +197,33 @@ async def test_a_partition_swapped_in_with_old_row_versions_is_not_missed(here: 
     assert counts(await here.incremental(only), "p")[1] == 0
 
 
+async def test_keys_that_a_partition_swapped_in_shares_with_old_rows_fail(here: World) -> None:
+    """None of the rows that share a key has changed since the last sync; only the partition has."""
+    await here.sql(
+        "CREATE TABLE p (id bigint, region int, v text) PARTITION BY LIST (region)",
+        "CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1)",
+        "CREATE TABLE p_2 PARTITION OF p FOR VALUES IN (2)",
+        "INSERT INTO p SELECT i, 1 + i % 2, 'old' FROM generate_series(1, 40) i",
+        "CREATE TABLE staged (LIKE p)",
+        "INSERT INTO staged VALUES (2, 1, 'swapped'), (3, 1, 'swapped')",
+    )
+    only = SyncConfig(tables=["p"])
+    await here.full(only)
+    # So that no row of before stands at the horizon.
+    await here.incremental(only)
+    await here.sql("CREATE TABLE other ()")
+    await here.incremental(only)
+    await here.sql(
+        "ALTER TABLE p DETACH PARTITION p_1", "ALTER TABLE p ATTACH PARTITION staged FOR VALUES IN (1)"
+    )
+    await here.discover()
+    await here.incremental(SyncConfig(tables=["p"], allow_mass_delete=True))
+    assert {key: v for key, v in (await here.column("p", "v")).items() if v == "swapped"} == {"2": "swapped"}
+    assert "3" not in await here.column("p", "v")
+    failures = [f for f in await here.failures(kinds=("record",)) if f.status == "open"]
+    assert [(f.key, f.cause) for f in failures] == [("3", "duplicate_key")] * 2
+
+
 async def test_a_row_that_moves_meanwhile_into_what_was_read_already_is_not_missed(
     here: World, postgres: EmbeddedPostgres
 ) -> None:
