@@ -184,7 +184,7 @@ class _Draft:
 
     def _batch(self, event: events.BatchCommitted, time: float) -> None:
         table, clock = self._table(event.table), self.view.clock(time)
-        counts = _plus(table.counts, event.counts)
+        counts = table.counts + event.counts
         self._put(
             replace(
                 table,
@@ -346,19 +346,6 @@ def _expected(table: TableView) -> int:
 
 def _guess(table: TableView) -> int:
     return int(not table.exact and table.state not in FINISHED)
-
-
-def _plus(a: Counts, b: Counts) -> Counts:
-    """As `a + b`; spelled out, because this runs for every batch."""
-    return Counts(
-        read=a.read + b.read,
-        indexed=a.indexed + b.indexed,
-        failed=a.failed + b.failed,
-        skipped=a.skipped + b.skipped,
-        warned=a.warned + b.warned,
-        deleted=a.deleted + b.deleted,
-        size_bytes=a.size_bytes + b.size_bytes,
-    )
 
 
 def _moved(sum_: Counts, old: Counts, new: Counts) -> Counts:
