@@ -7,7 +7,16 @@ failure and never its batch's; nothing counts as indexed before Vespa has acknow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -150,6 +159,12 @@ class Result:
         self.failures.append(failure)
         self.count(read=1, failed=1)
 
+    def stood(self, documents: Sequence[Document]) -> None:
+        """Count documents that the index holds already."""
+        self.seen += [document.key for document in documents]
+        number = len(documents)
+        self.count(read=number, skipped=number, size_bytes=sum([d.size_bytes for d in documents]))
+
 
 async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
     """Documents of a batch of the main read, rows that the end of the read settles left out."""
@@ -222,15 +237,17 @@ async def _settle(
         prepared.failures = [f for f in prepared.failures if not f.key or f.key not in failed_again]
     for failure in prepared.failures:
         result.fail(failure)
-    fresh = []
-    for document in documents:
-        entry = entries.get(document.key)
-        if run.mode is not Mode.FULL and run.stands(entry, document):
-            result.seen.append(document.key)
-            result.count(read=1, skipped=1, size_bytes=document.size_bytes)
-        else:
-            fresh.append(document)
-    unreadable = {id(d): r.unreadable for d, r in zip(prepared.documents, prepared.rows, strict=True)}
+    fresh = documents
+    if run.mode is not Mode.FULL:
+        standing = [d for d in documents if run.stands(entries.get(d.key), d)]
+        result.stood(standing)
+        if standing:
+            fresh = [d for d in documents if not run.stands(entries.get(d.key), d)]
+    unreadable = {
+        id(document): row.unreadable
+        for document, row in zip(prepared.documents, prepared.rows, strict=True)
+        if row.unreadable
+    }
     await feed(run, fresh, prepared.read_seq, entries, result, unreadable, prepared.held)
     batch = prepared.batch
     last = documents[-1].key if documents else None
@@ -251,6 +268,7 @@ async def feed(
     `held` says which process has them, if it is not this one.
     """
     now_ms = int(run.io.clock() * 1000)
+    before = len(result.fed)
 
     async def put() -> list[Outcome]:
         if held is not None:
@@ -266,6 +284,8 @@ async def feed(
         )  # fmt: skip
 
     outcomes = await _noted(run, result, [document.key for document in documents], put)
+    epoch, ledger = run.io.epoch, result.ledger
+    warned = 0
     for document, outcome in zip(documents, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
             result.fail(refusal(run, document.key, outcome))
@@ -275,19 +295,22 @@ async def feed(
                 result.seen.append(document.key)
             result.count(read=1, skipped=1, size_bytes=document.size_bytes)
             continue
-        warnings = [
-            _warning(run, document.key, warning.column, warning.cause, warning.message, "transform")
-            for warning in document.warnings
-        ]
-        for column in (unreadable or {}).get(id(document), ()):
-            message = f"PostgreSQL cannot give the value of {column}; the rest of the row is indexed"
-            warnings.append(_warning(run, document.key, column, "unreadable_cell", message, "read"))
-        result.ledger.append(
-            LedgerEntry(document.key, document.digest, read_seq, document.bucket, run.io.epoch)
-        )
-        result.failures += warnings
+        ledger.append(LedgerEntry(document.key, document.digest, read_seq, document.bucket, epoch))
         result.fed.append(document)
-        result.count(read=1, indexed=1, warned=1 if warnings else 0, size_bytes=document.size_bytes)
+        columns = unreadable.get(id(document), ()) if unreadable else ()
+        if document.warnings or columns:
+            result.failures += _warnings(run, document, columns)
+            warned += 1
+    indexed, size_bytes = len(result.fed) - before, sum([d.size_bytes for d in result.fed[before:]])
+    result.count(read=indexed, indexed=indexed, warned=warned, size_bytes=size_bytes)
+
+
+def _warnings(run: TableRun, document: Document, unreadable: Sequence[str]) -> Iterator[Failure]:
+    for warning in document.warnings:
+        yield _warning(run, document.key, warning.column, warning.cause, warning.message, "transform")
+    for column in unreadable:
+        message = f"PostgreSQL cannot give the value of {column}; the rest of the row is indexed"
+        yield _warning(run, document.key, column, "unreadable_cell", message, "read")
 
 
 async def send(
@@ -310,7 +333,8 @@ async def _noted(
     outcomes = await feeding()
     for key, outcome in zip(keys, outcomes, strict=True):
         if outcome.verdict is Verdict.ACCEPTED:
-            run.doubts.discard(key)
+            if run.doubts:
+                run.doubts.discard(key)
         elif outcome.verdict is Verdict.REFUSED and outcome.status == 500:
             # Refused after several tries of which one may have taken effect.
             result.in_doubt.append(key)
