@@ -208,7 +208,8 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     for position, document in documents:
         if document.key not in run.aside:
             prepared.documents.append(document)
-            prepared.rows.append(rows[position]._replace(values=()))
+            row = rows[position]
+            prepared.rows.append(Row((), row.locator, row.version, row.unreadable))
     return True
 
 
