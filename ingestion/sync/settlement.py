@@ -474,11 +474,12 @@ def _without_copies(run: TableRun, prepared: Prepared) -> list[Document]:
 
     The others have a row version at or after the horizon, so the end of the read meets them again.
     """
-    if run.key_unique:
-        return list(prepared.documents)
+    documents = prepared.documents
+    if run.key_unique or len({document.key for document in documents}) == len(documents):
+        return list(documents)
     horizon = prepared.batch.partition.horizon
     chosen: dict[str, tuple[bool, Document]] = {}
-    for document, row in zip(prepared.documents, prepared.rows, strict=True):
+    for document, row in zip(documents, prepared.rows, strict=True):
         late = at_or_after(row.version, horizon)
         known = chosen.get(document.key)
         if known is None or late < known[0]:
