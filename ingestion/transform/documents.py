@@ -16,14 +16,24 @@ import orjson
 
 from ingestion import errors, values
 from ingestion.postgres.sql import base_type, is_array
-from ingestion.record_ingester import IngestedRecord
 from ingestion.redaction import redact_text, redact_url
 from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
 from ingestion.transform import content_text, digest, document_ids, json_text
+from ingestion.transform.document import CellWarning, Document
 from ingestion.transform.sensitivity import MASKED, NO_MASKS, MaskPolicy, snake
 
 if TYPE_CHECKING:
     from ingestion.file_detector import DetectedFile
+
+__all__ = [
+    "METADATA_LIMIT",
+    "CellWarning",
+    "Detector",
+    "Document",
+    "DocumentBuilder",
+    "ids_in",
+    "relation_name",
+]
 
 METADATA_LIMIT = 256
 """Characters of a value that still goes to the searchable map; longer ones go to `metadata_long`."""
@@ -42,33 +52,6 @@ _SHORT, _MOST_UNCHANGED = 64, 256
 """Characters of a value, and values of a column, that are known to need no change."""
 _MAX_RELATION_IDS = 1000
 """Ids taken from one array or JSON list of references."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellWarning:
-    """A cell that is not indexed as it stands; `cause` is one of the slugs of `ingestion.failures`."""
-
-    column: str
-    cause: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A row ready to be fed.
-
-    `fields` are Vespa's, without `read_seq` and `ingested_at`, which belong to the feeding. `files` hold
-    full URLs, signature included: they are for fetching, never for storing. `size_bytes` counts the metadata.
-    """
-
-    record: IngestedRecord
-    key: str
-    fields: dict[str, Any]
-    digest: int
-    bucket: int
-    warnings: tuple[CellWarning, ...]
-    files: tuple[DetectedFile, ...]
-    size_bytes: int
 
 
 class Detector(Protocol):
@@ -171,6 +154,16 @@ class DocumentBuilder:
         data = digest.content(metadata, relationships)
         files = self._files(row)
         return self._document(key, metadata, relationships, files, data, tuple(warnings))
+
+    def build_batch(self, rows: Sequence[Sequence[str | None]]) -> list[Document | errors.TransformError]:
+        """What `build` makes of each row, in their order, or the error that it raises for it."""
+        made: list[Document | errors.TransformError] = []
+        for row in rows:
+            try:
+                made.append(self.build(row))
+            except errors.TransformError as error:
+                made.append(error)
+        return made
 
     def build_row(self, row: Mapping[str, Any], *, ordinal: int = 0) -> Document:
         """The document of a row as `execute` gives it, typed or text; absent columns count as NULL."""
@@ -337,25 +330,11 @@ class DocumentBuilder:
         project = _project_id(metadata.get(self._project)) if self._project is not None else None
         if project is not None:
             fields["project_id"] = project
-        moments = {"created_at": 0, "updated_at": 0}
         for field, column in self._times:
             ms = values.epoch_ms(metadata.get(column), self._zone)
             if ms is not None:
-                fields[field] = moments[field] = ms
-        record = IngestedRecord(
-            doc_id=doc_id,
-            source_table=self._name,
-            source_id=key,
-            project_id=project,
-            metadata=metadata,
-            relationships=relationships,
-            file_references=references,
-            content_text=content,
-            created_at=moments["created_at"],
-            updated_at=moments["updated_at"],
-            ingested_at=0,
-        )
-        return Document(record, key, fields, row_digest, bucket, warnings, files, len(data))
+                fields[field] = ms
+        return Document(None, key, fields, row_digest, bucket, warnings, files, len(data))
 
     def _content(self, metadata: Mapping[str, str], files: tuple[DetectedFile, ...]) -> str:
         parts = []
