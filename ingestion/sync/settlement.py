@@ -13,7 +13,6 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -32,7 +31,7 @@ from ingestion.state.types import (
     LedgerEntry,
     PartitionProgress,
 )
-from ingestion.sync import building
+from ingestion.sync import building, row_failures
 from ingestion.sync.partitions import at_or_after
 from ingestion.sync.source_reader import ReadBatch, Row, SourceReader
 from ingestion.sync.sync_io import SyncIO
@@ -41,11 +40,7 @@ from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa.client import RECORD
 from ingestion.vespa.feeding import Operation, Outcome, Verdict
 
-_ROWS_BETWEEN_BREATHS = 64
-"""Rows transformed before other tasks get their turn: about ten milliseconds."""
-
 SYNC_KINDS = ("full", "incremental")
-_REFUSALS = {413: "vespa_413", 500: "vespa_500"}
 
 
 class Mode(Enum):
@@ -172,19 +167,25 @@ async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
     workers = run.io.workers
     if workers is not None and not run.hashed and await _prepare_elsewhere(run, workers, prepared):
         return prepared
-    for number, row in enumerate(batch.rows, 1):
-        if number % _ROWS_BETWEEN_BREATHS == 0:
+    for first in range(0, len(batch.rows), building.ROWS_AT_A_TIME):
+        if first:
             await asyncio.sleep(0)
-        if not run.key_unique and run.has_null_key(row):
-            continue
-        built = build(run, row)
-        if isinstance(built, Failure):
-            if built.key not in run.aside:
-                prepared.failures.append(built)
-        elif built.key not in run.aside:
-            prepared.documents.append(built)
-            prepared.rows.append(row)
+        rows = batch.rows[first : first + building.ROWS_AT_A_TIME]
+        places = {n: (row.locator, row.unreadable) for n, row in enumerate(rows) if row.unreadable}
+        made = building.build_all(run.builder, [row.values for row in rows], places)
+        for row, built in zip(rows, made, strict=True):
+            if isinstance(built, Failure):
+                if not _settled_apart(run, row, built):
+                    prepared.failures.append(row_failures.at(built, row))
+            elif built.key not in run.aside:
+                prepared.documents.append(built)
+                prepared.rows.append(row)
     return prepared
+
+
+def _settled_apart(run: TableRun, row: Row, failure: Failure) -> bool:
+    """Whether the end of the read settles the row, because its key is NULL or held by others too."""
+    return failure.key in run.aside or (not run.key_unique and run.has_null_key(row))
 
 
 def build(run: TableRun, row: Row, ordinal: int = 0) -> Document | Failure:
@@ -202,9 +203,8 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     # The text of the rows is the other process's now.
     prepared.batch = replace(prepared.batch, rows=())
     for position, failure in failures:
-        null_key = not run.key_unique and run.has_null_key(rows[position])
-        if not null_key and failure.key not in run.aside:
-            prepared.failures.append(failure)
+        if not _settled_apart(run, rows[position], failure):
+            prepared.failures.append(row_failures.at(failure, rows[position]))
     for position, document in documents:
         if document.key not in run.aside:
             prepared.documents.append(document)
@@ -277,7 +277,7 @@ async def feed(
         return await run.io.feeder.feed(
             [
                 Operation(
-                    "put", RECORD, document.record.doc_id, read_seq,
+                    "put", RECORD, document.fields["doc_id"], read_seq,
                     {**document.fields, "ingested_at": now_ms},
                 )
                 for document in documents
@@ -289,7 +289,7 @@ async def feed(
     warned = 0
     for document, outcome in zip(documents, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
-            result.fail(refusal(run, document.key, outcome))
+            result.fail(row_failures.refusal(run.table, document.key, outcome))
             continue
         if outcome.verdict is Verdict.SUPERSEDED:
             if document.key in entries:
@@ -300,18 +300,10 @@ async def feed(
         result.fed.append(document)
         columns = unreadable.get(id(document), ()) if unreadable else ()
         if document.warnings or columns:
-            result.failures += _warnings(run, document, columns)
+            result.failures += row_failures.warnings(run.table, document, columns)
             warned += 1
     indexed, size_bytes = len(result.fed) - before, sum([d.size_bytes for d in result.fed[before:]])
     result.count(read=indexed, indexed=indexed, warned=warned, size_bytes=size_bytes)
-
-
-def _warnings(run: TableRun, document: Document, unreadable: Sequence[str]) -> Iterator[Failure]:
-    for warning in document.warnings:
-        yield _warning(run, document.key, warning.column, warning.cause, warning.message, "transform")
-    for column in unreadable:
-        message = f"PostgreSQL cannot give the value of {column}; the rest of the row is indexed"
-        yield _warning(run, document.key, column, "unreadable_cell", message, "read")
 
 
 async def send(
@@ -425,48 +417,9 @@ def failures_of(
     )
 
 
-def null_key(run: TableRun, row: Row) -> Failure:
-    """The failure of a row without a key; its place in the table tells it from others."""
-    message = f"the key {', '.join(run.table.key_columns)} is NULL"
-    return _failure(run, "", row, "read", "null_key", message)
-
-
-def duplicate_key(run: TableRun, key: str, row: Row, copies: int) -> Failure:
-    """The failure of one of several differing rows with one key."""
-    message = f"{copies} differing rows hold the key {key}"
-    return replace(_failure(run, key, row, "read", "duplicate_key", message), locator=row.locator)
-
-
-def identical_copy(run: TableRun, key: str, row: Row) -> Failure:
-    """The note on a copy that is left out because an identical one is indexed."""
-    message = f"an identical row with the key {key} is indexed"
-    return _warning(run, key, row.locator, "identical_copy", message, "read")
-
-
-def refusal(run: TableRun, key: str, outcome: Outcome) -> Failure:
-    """The failure of a document that Vespa will never take as it is."""
-    return Failure(
-        table=run.name, key=key, stage="index", cause=_REFUSALS.get(outcome.status, "vespa_refused"),
-        message=outcome.message or f"HTTP {outcome.status}",
-    )  # fmt: skip
-
-
 def glob_of(name: str) -> str:
     """A shell glob that matches exactly this name."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
-def _failure(run: TableRun, key: str, row: Row, stage: str, cause: str, message: str) -> Failure:
-    return Failure(
-        table=run.name, key=key, stage=stage, cause=cause, message=message,
-        locator="" if key else row.locator,
-    )  # fmt: skip
-
-
-def _warning(run: TableRun, key: str, locator: str, cause: str, message: str, stage: str) -> Failure:
-    return Failure(
-        table=run.name, key=key, stage=stage, cause=cause, message=message, kind="warning", locator=locator
-    )
 
 
 def _without_copies(run: TableRun, prepared: Prepared) -> list[Document]:
