@@ -20,6 +20,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import orjson
+
 from ingestion.events import BatchCommitted, Counts, Event, RecordFailed
 from ingestion.schema_discovery import Table
 from ingestion.state.in_flight import LeftInFlight
@@ -269,6 +271,7 @@ async def feed(
     `held` says which process has them, if it is not this one.
     """
     now_ms = int(run.io.clock() * 1000)
+    moment = b',"ingested_at":%d}' % now_ms
     before = len(result.fed)
 
     async def put() -> list[Outcome]:
@@ -277,12 +280,15 @@ async def feed(
         return await run.io.feeder.feed(
             [
                 Operation(
-                    "put", RECORD, document.fields["doc_id"], read_seq,
-                    {**document.fields, "ingested_at": now_ms},
+                    "put",
+                    RECORD,
+                    document.fields["doc_id"],
+                    read_seq,
+                    encoded=orjson.dumps(document.fields)[:-1] + moment,
                 )
                 for document in documents
             ]
-        )  # fmt: skip
+        )
 
     outcomes = await _noted(run, result, [document.key for document in documents], put)
     epoch, ledger = run.io.epoch, result.ledger

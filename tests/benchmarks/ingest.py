@@ -82,7 +82,8 @@ async def ingest(args: argparse.Namespace) -> dict[str, object]:
     if result.fault is not None:
         raise result.fault
     return {
-        "seconds": seconds, "cpu_s": cpu_s, "workers_cpu_s": _cpu_s(resource.RUSAGE_CHILDREN), "status": result.status, "read": result.records_processed,
+        "seconds": seconds, "cpu_s": cpu_s, "workers_cpu_s": _cpu_s(resource.RUSAGE_CHILDREN),
+        "status": result.status, "read": result.records_processed,
         "indexed": result.records_indexed, "failed": result.records_failed, "skipped": result.records_skipped,
         "seen": view.counts.read, "tables": len(result.tables), "errors": result.errors[:5],
     }  # fmt: skip
