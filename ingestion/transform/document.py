@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from ingestion.record_ingester import IngestedRecord
 
 
+METADATA_LIMIT = 256
+"""Characters of a value that still goes to the searchable map; longer ones go to `metadata_long`."""
+
+
 @dataclass(frozen=True, slots=True)
 class CellWarning:
     """A cell that is not indexed as it stands; `cause` is one of the slugs of `ingestion.failures`."""
