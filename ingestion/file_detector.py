@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingestion.files import json_entries
-from ingestion.files.references import Reference, extension, file_identity, last_segment, parse_reference
+from ingestion.files.references import (
+    Reference,
+    extension,
+    file_identity,
+    last_segment,
+    parse_reference,
+    unsigned,
+)
 from ingestion.schema_discovery import FileReferenceColumn, FileReferenceType, SchemaMap, Table
 from ingestion.transform.document_ids import user_part
 
@@ -232,7 +239,7 @@ def _names_of(file: DetectedFile, stems: Mapping[str, str]) -> list[tuple[str, s
     if file.s3_key:
         names.append(("key", file.s3_key))
     if file.url:
-        names.append(("url", file_identity("", file.url)))
+        names.append(("url", unsigned(file.url)))
     if file.attachment_id:
         names.append(("attachment", file.attachment_id))
     elif file.source_column in stems:
@@ -245,7 +252,7 @@ def _compatible(one: DetectedFile, other: DetectedFile) -> bool:
     if one.s3_key and other.s3_key:
         return one.s3_key == other.s3_key
     if one.url and other.url and not (one.s3_key or other.s3_key):
-        return file_identity("", one.url) == file_identity("", other.url)
+        return unsigned(one.url) == unsigned(other.url)
     return True
 
 

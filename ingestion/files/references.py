@@ -125,6 +125,7 @@ def extension(filename: str) -> str:
     return match[1].lower() if match and match.start() > 0 else ""
 
 
+@lru_cache(maxsize=64)
 def unsigned(url: str) -> str:
     """The URL without fragment and signing parameters: equal before and after it was signed anew."""
     base, _, query = url.partition("#")[0].partition("?")
