@@ -19,6 +19,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import compress
 
 import orjson
 
@@ -201,17 +202,21 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     made = await workers.prepare(run.builder, rows)
     if made is None:
         return False
-    prepared.held, documents, failures = made
+    prepared.held = made.held
     # The text of the rows is the other process's now.
     prepared.batch = replace(prepared.batch, rows=())
-    for position, failure in failures:
+    for position, failure in made.failures:
         if not _settled_apart(run, rows[position], failure):
             prepared.failures.append(row_failures.at(failure, rows[position]))
-    for position, document in documents:
-        if document.key not in run.aside:
-            prepared.documents.append(document)
-            row = rows[position]
-            prepared.rows.append(Row((), row.locator, row.version, row.unreadable))
+    kept = [
+        Row((), row.locator, row.version, row.unreadable) for row in map(rows.__getitem__, made.positions)
+    ]
+    if run.aside:
+        alone = [document.key not in run.aside for document in made.documents]
+        prepared.documents = list(compress(made.documents, alone))
+        prepared.rows = list(compress(kept, alone))
+    else:
+        prepared.documents, prepared.rows = made.documents, kept
     return True
 
 
