@@ -16,7 +16,8 @@ from ingestion.files import documents as docs
 from ingestion.state.types import FileLink
 from ingestion.transform import document_ids
 from ingestion.vespa.client import FILE
-from ingestion.vespa.feeding import Feeder, Operation, Outcome
+from ingestion.vespa.feeding import Feeder, Outcome
+from ingestion.vespa.operations import Operation
 
 if TYPE_CHECKING:
     from ingestion.state.store import StateStore

@@ -41,7 +41,8 @@ from ingestion.sync.sync_io import SyncIO
 from ingestion.sync.workers import Held, Workers
 from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa.client import RECORD
-from ingestion.vespa.feeding import Operation, Outcome, Verdict
+from ingestion.vespa.feeding import Outcome, Verdict
+from ingestion.vespa.operations import Operation
 
 SYNC_KINDS = ("full", "incremental")
 

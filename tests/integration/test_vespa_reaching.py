@@ -25,7 +25,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ingestion import errors, settings
 from ingestion.connections import Connections
 from ingestion.vespa import client
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 READINGS = itertools.count(1)
 LOCALHOST = ipaddress.ip_address("127.0.0.1")
