@@ -270,6 +270,7 @@ class SyncManager:
 
             expected = sum(t.expected for t in tables) if job.kind == "full" and not resumed else 0
             io.workers = self._workers(session, transform, io.feeder, expected)
+            io.workers.open()
             run = JobRun(io, transform, full=job.kind == "full", workers=config.workers, metrics=measured)
             try:
                 async with load.told(io):

@@ -148,7 +148,7 @@ class Ledger(StateConnection):
 
 
 async def put(tx: Transaction, table_id: int, entries: Sequence[LedgerEntry]) -> None:
-    await tx.run_many(PUT, [(table_id, e.key, e.digest, e.read_seq, e.bucket, e.epoch) for e in entries])
+    await tx.run_many(PUT, [(table_id, *entry) for entry in entries])
 
 
 async def see(tx: Transaction, table_id: int, keys: Collection[str], epoch: int) -> None:
@@ -160,4 +160,4 @@ async def remove(tx: Transaction, table_id: int, keys: Iterable[str]) -> None:
 
 
 def _entry(row: sqlite3.Row) -> LedgerEntry:
-    return LedgerEntry(row[0], row[1], row[2], row[3], row[4])
+    return LedgerEntry(*row)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ingestion.events import Counts, Event, FileCounts
 
@@ -102,9 +102,11 @@ class PartitionProgress:
     done: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """What the index holds for one key. `epoch` is the ordinal of the job that last saw the row."""
+class LedgerEntry(NamedTuple):
+    """What the index holds for one key; a tuple, because millions are made.
+
+    `epoch` is the ordinal of the job that last saw the row.
+    """
 
     key: str
     digest: int  # signed 64 bit

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ingestion import errors
 from ingestion.state.types import Failure
 from ingestion.transform.documents import Document, DocumentBuilder
+
+ROWS_AT_A_TIME = 128
+"""Rows made before other tasks get their turn: some milliseconds. Fewer cost more a row."""
+
+Places = Mapping[int, tuple[str, Collection[str]]]
+"""Positions of rows of which PostgreSQL could not give everything: where they stand and which columns."""
+
+
+def build_all(
+    builder: DocumentBuilder, rows: Sequence[Sequence[str | None]], places: Places, first: int = 0
+) -> list[Document | Failure]:
+    """What `build` gives for each row; `first` is the position of the first of them in `places`."""
+    made: list[Document | Failure] = []
+    for position, document in enumerate(builder.build_batch(rows)):
+        if isinstance(document, errors.TransformError) or position + first in places:
+            locator, unreadable = places.get(position + first, ("", ()))
+            made.append(build(builder, rows[position], locator, unreadable))
+        else:
+            made.append(document)
+    return made
 
 
 def build(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ingestion.events import Counts
 from ingestion.state.types import Failure, LedgerEntry
-from ingestion.sync import settlement
+from ingestion.sync import row_failures, settlement
 from ingestion.sync.partitions import at_or_after
 from ingestion.sync.settlement import Mode, Result, TableRun
 from ingestion.sync.source_reader import ReadBatch, Row
@@ -47,7 +47,7 @@ async def settle_null_keys(run: TableRun, batch: ReadBatch, since: int | None) -
         before = known.get(row.locator)
         if since is not None and before is not None and not at_or_after(row.version, since):
             continue
-        failure = settlement.null_key(run, row)
+        failure = row_failures.null_key(run.table, row)
         if run.rereads and before is not None and before.job_id == run.io.job.id:
             continue
         result.fail(failure)
@@ -141,7 +141,7 @@ async def _settle_groups(run: TableRun, groups: Sequence[Group]) -> None:
     for group in groups:
         if not group.identical:
             for row, _ in group.members:
-                result.fail(settlement.duplicate_key(run, group.key, row, len(group.members)))
+                result.fail(row_failures.duplicate_key(run.table, group.key, row, len(group.members)))
             if group.key in entries or group.key in run.doubts:
                 removals.append(group.key)
             continue
@@ -153,7 +153,7 @@ async def _settle_groups(run: TableRun, groups: Sequence[Group]) -> None:
         else:
             fresh.append(group.document)
         for row, _ in group.members[1:]:
-            result.failures.append(settlement.identical_copy(run, group.key, row))
+            result.failures.append(row_failures.identical_copy(run.table, group.key, row))
             result.count(read=1, skipped=1)
     await settlement.feed(run, fresh, read_seq, entries, result)
     result.counts += _minus(priors.values())
@@ -180,7 +180,7 @@ async def remove(run: TableRun, keys: Sequence[str], read_seq: int, result: Resu
     )
     for key, outcome in zip(keys, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
-            failure = settlement.refusal(run, key, outcome)
+            failure = row_failures.refusal(run.table, key, outcome)
             result.failures.append(replace(failure, stage="delete"))
         else:
             result.removed.append(key)

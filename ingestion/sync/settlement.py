@@ -7,10 +7,20 @@ failure and never its batch's; nothing counts as indexed before Vespa has acknow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
+
+import orjson
 
 from ingestion.events import BatchCommitted, Counts, Event, RecordFailed
 from ingestion.schema_discovery import Table
@@ -23,7 +33,7 @@ from ingestion.state.types import (
     LedgerEntry,
     PartitionProgress,
 )
-from ingestion.sync import building
+from ingestion.sync import building, row_failures
 from ingestion.sync.partitions import at_or_after
 from ingestion.sync.source_reader import ReadBatch, Row, SourceReader
 from ingestion.sync.sync_io import SyncIO
@@ -32,11 +42,7 @@ from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa.client import RECORD
 from ingestion.vespa.feeding import Operation, Outcome, Verdict
 
-_ROWS_BETWEEN_BREATHS = 64
-"""Rows transformed before other tasks get their turn: about ten milliseconds."""
-
 SYNC_KINDS = ("full", "incremental")
-_REFUSALS = {413: "vespa_413", 500: "vespa_500"}
 
 
 class Mode(Enum):
@@ -150,6 +156,12 @@ class Result:
         self.failures.append(failure)
         self.count(read=1, failed=1)
 
+    def stood(self, documents: Sequence[Document]) -> None:
+        """Count documents that the index holds already."""
+        self.seen += [document.key for document in documents]
+        number = len(documents)
+        self.count(read=number, skipped=number, size_bytes=sum([d.size_bytes for d in documents]))
+
 
 async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
     """Documents of a batch of the main read, rows that the end of the read settles left out."""
@@ -157,19 +169,25 @@ async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
     workers = run.io.workers
     if workers is not None and not run.hashed and await _prepare_elsewhere(run, workers, prepared):
         return prepared
-    for number, row in enumerate(batch.rows, 1):
-        if number % _ROWS_BETWEEN_BREATHS == 0:
+    for first in range(0, len(batch.rows), building.ROWS_AT_A_TIME):
+        if first:
             await asyncio.sleep(0)
-        if not run.key_unique and run.has_null_key(row):
-            continue
-        built = build(run, row)
-        if isinstance(built, Failure):
-            if built.key not in run.aside:
-                prepared.failures.append(built)
-        elif built.key not in run.aside:
-            prepared.documents.append(built)
-            prepared.rows.append(row)
+        rows = batch.rows[first : first + building.ROWS_AT_A_TIME]
+        places = {n: (row.locator, row.unreadable) for n, row in enumerate(rows) if row.unreadable}
+        made = building.build_all(run.builder, [row.values for row in rows], places)
+        for row, built in zip(rows, made, strict=True):
+            if isinstance(built, Failure):
+                if not _settled_apart(run, row, built):
+                    prepared.failures.append(row_failures.at(built, row))
+            elif built.key not in run.aside:
+                prepared.documents.append(built)
+                prepared.rows.append(row)
     return prepared
+
+
+def _settled_apart(run: TableRun, row: Row, failure: Failure) -> bool:
+    """Whether the end of the read settles the row, because its key is NULL or held by others too."""
+    return failure.key in run.aside or (not run.key_unique and run.has_null_key(row))
 
 
 def build(run: TableRun, row: Row, ordinal: int = 0) -> Document | Failure:
@@ -187,13 +205,13 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     # The text of the rows is the other process's now.
     prepared.batch = replace(prepared.batch, rows=())
     for position, failure in failures:
-        null_key = not run.key_unique and run.has_null_key(rows[position])
-        if not null_key and failure.key not in run.aside:
-            prepared.failures.append(failure)
+        if not _settled_apart(run, rows[position], failure):
+            prepared.failures.append(row_failures.at(failure, rows[position]))
     for position, document in documents:
         if document.key not in run.aside:
             prepared.documents.append(document)
-            prepared.rows.append(rows[position]._replace(values=()))
+            row = rows[position]
+            prepared.rows.append(Row((), row.locator, row.version, row.unreadable))
     return True
 
 
@@ -222,15 +240,17 @@ async def _settle(
         prepared.failures = [f for f in prepared.failures if not f.key or f.key not in failed_again]
     for failure in prepared.failures:
         result.fail(failure)
-    fresh = []
-    for document in documents:
-        entry = entries.get(document.key)
-        if run.mode is not Mode.FULL and run.stands(entry, document):
-            result.seen.append(document.key)
-            result.count(read=1, skipped=1, size_bytes=document.size_bytes)
-        else:
-            fresh.append(document)
-    unreadable = {id(d): r.unreadable for d, r in zip(prepared.documents, prepared.rows, strict=True)}
+    fresh = documents
+    if run.mode is not Mode.FULL:
+        standing = [d for d in documents if run.stands(entries.get(d.key), d)]
+        result.stood(standing)
+        if standing:
+            fresh = [d for d in documents if not run.stands(entries.get(d.key), d)]
+    unreadable = {
+        id(document): row.unreadable
+        for document, row in zip(prepared.documents, prepared.rows, strict=True)
+        if row.unreadable
+    }
     await feed(run, fresh, prepared.read_seq, entries, result, unreadable, prepared.held)
     batch = prepared.batch
     last = documents[-1].key if documents else None
@@ -251,6 +271,8 @@ async def feed(
     `held` says which process has them, if it is not this one.
     """
     now_ms = int(run.io.clock() * 1000)
+    moment = b',"ingested_at":%d}' % now_ms
+    before = len(result.fed)
 
     async def put() -> list[Outcome]:
         if held is not None:
@@ -258,36 +280,36 @@ async def feed(
         return await run.io.feeder.feed(
             [
                 Operation(
-                    "put", RECORD, document.record.doc_id, read_seq,
-                    {**document.fields, "ingested_at": now_ms},
+                    "put",
+                    RECORD,
+                    document.fields["doc_id"],
+                    read_seq,
+                    encoded=orjson.dumps(document.fields)[:-1] + moment,
                 )
                 for document in documents
             ]
-        )  # fmt: skip
+        )
 
     outcomes = await _noted(run, result, [document.key for document in documents], put)
+    epoch, ledger = run.io.epoch, result.ledger
+    warned = 0
     for document, outcome in zip(documents, outcomes, strict=True):
         if outcome.verdict is Verdict.REFUSED:
-            result.fail(refusal(run, document.key, outcome))
+            result.fail(row_failures.refusal(run.table, document.key, outcome))
             continue
         if outcome.verdict is Verdict.SUPERSEDED:
             if document.key in entries:
                 result.seen.append(document.key)
             result.count(read=1, skipped=1, size_bytes=document.size_bytes)
             continue
-        warnings = [
-            _warning(run, document.key, warning.column, warning.cause, warning.message, "transform")
-            for warning in document.warnings
-        ]
-        for column in (unreadable or {}).get(id(document), ()):
-            message = f"PostgreSQL cannot give the value of {column}; the rest of the row is indexed"
-            warnings.append(_warning(run, document.key, column, "unreadable_cell", message, "read"))
-        result.ledger.append(
-            LedgerEntry(document.key, document.digest, read_seq, document.bucket, run.io.epoch)
-        )
-        result.failures += warnings
+        ledger.append(LedgerEntry(document.key, document.digest, read_seq, document.bucket, epoch))
         result.fed.append(document)
-        result.count(read=1, indexed=1, warned=1 if warnings else 0, size_bytes=document.size_bytes)
+        columns = unreadable.get(id(document), ()) if unreadable else ()
+        if document.warnings or columns:
+            result.failures += row_failures.warnings(run.table, document, columns)
+            warned += 1
+    indexed, size_bytes = len(result.fed) - before, sum([d.size_bytes for d in result.fed[before:]])
+    result.count(read=indexed, indexed=indexed, warned=warned, size_bytes=size_bytes)
 
 
 async def send(
@@ -310,7 +332,8 @@ async def _noted(
     outcomes = await feeding()
     for key, outcome in zip(keys, outcomes, strict=True):
         if outcome.verdict is Verdict.ACCEPTED:
-            run.doubts.discard(key)
+            if run.doubts:
+                run.doubts.discard(key)
         elif outcome.verdict is Verdict.REFUSED and outcome.status == 500:
             # Refused after several tries of which one may have taken effect.
             result.in_doubt.append(key)
@@ -400,48 +423,9 @@ def failures_of(
     )
 
 
-def null_key(run: TableRun, row: Row) -> Failure:
-    """The failure of a row without a key; its place in the table tells it from others."""
-    message = f"the key {', '.join(run.table.key_columns)} is NULL"
-    return _failure(run, "", row, "read", "null_key", message)
-
-
-def duplicate_key(run: TableRun, key: str, row: Row, copies: int) -> Failure:
-    """The failure of one of several differing rows with one key."""
-    message = f"{copies} differing rows hold the key {key}"
-    return replace(_failure(run, key, row, "read", "duplicate_key", message), locator=row.locator)
-
-
-def identical_copy(run: TableRun, key: str, row: Row) -> Failure:
-    """The note on a copy that is left out because an identical one is indexed."""
-    message = f"an identical row with the key {key} is indexed"
-    return _warning(run, key, row.locator, "identical_copy", message, "read")
-
-
-def refusal(run: TableRun, key: str, outcome: Outcome) -> Failure:
-    """The failure of a document that Vespa will never take as it is."""
-    return Failure(
-        table=run.name, key=key, stage="index", cause=_REFUSALS.get(outcome.status, "vespa_refused"),
-        message=outcome.message or f"HTTP {outcome.status}",
-    )  # fmt: skip
-
-
 def glob_of(name: str) -> str:
     """A shell glob that matches exactly this name."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
-def _failure(run: TableRun, key: str, row: Row, stage: str, cause: str, message: str) -> Failure:
-    return Failure(
-        table=run.name, key=key, stage=stage, cause=cause, message=message,
-        locator="" if key else row.locator,
-    )  # fmt: skip
-
-
-def _warning(run: TableRun, key: str, locator: str, cause: str, message: str, stage: str) -> Failure:
-    return Failure(
-        table=run.name, key=key, stage=stage, cause=cause, message=message, kind="warning", locator=locator
-    )
 
 
 def _without_copies(run: TableRun, prepared: Prepared) -> list[Document]:
@@ -449,11 +433,12 @@ def _without_copies(run: TableRun, prepared: Prepared) -> list[Document]:
 
     The others have a row version at or after the horizon, so the end of the read meets them again.
     """
-    if run.key_unique:
-        return list(prepared.documents)
+    documents = prepared.documents
+    if run.key_unique or len({document.key for document in documents}) == len(documents):
+        return list(documents)
     horizon = prepared.batch.partition.horizon
     chosen: dict[str, tuple[bool, Document]] = {}
-    for document, row in zip(prepared.documents, prepared.rows, strict=True):
+    for document, row in zip(documents, prepared.rows, strict=True):
         late = at_or_after(row.version, horizon)
         known = chosen.get(document.key)
         if known is None or late < known[0]:

@@ -122,7 +122,7 @@ class SourceReader:
                     async with aclosing(self._text(query)) as batches:
                         async for batch in batches:
                             after, fruitless = str(batch[-1][1]), 0
-                            yield ReadBatch(partition, [self._row(row) for row in batch], {"ctid": after})
+                            yield ReadBatch(partition, self._rows(batch), {"ctid": after})
                 break
             except errors.IngestionError as error:
                 if is_data_error(error):
@@ -206,7 +206,7 @@ class SourceReader:
                     await self.db.execute(_IN_ORDER_OF_SCAN)
                 async with aclosing(self._text(query)) as batches:
                     async for batch in batches:
-                        rows = [self._row(row) for row in batch]
+                        rows = self._rows(batch)
                         if self.layout.heap:
                             delivered.add(batch)
                         yield rows
@@ -229,6 +229,11 @@ class SourceReader:
         return self.db.text_batches(
             query.text, *query.args, batch_size=self.batch_size, max_bytes=MAX_BATCH_BYTES
         )
+
+    def _rows(self, batch: Sequence[TextRow]) -> list[Row]:
+        if len(self._relations) == 1:
+            return [Row(row[PREFIX:], row[1] or "", int(row[2] or 0)) for row in batch]
+        return [self._row(row) for row in batch]
 
     def _row(self, row: TextRow) -> Row:
         relation, ctid, xmin = row[:PREFIX]

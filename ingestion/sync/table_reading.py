@@ -5,14 +5,13 @@ Runs ahead of the feeding, in a task of its own; each part that needs one snapsh
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import aclosing
 
 from ingestion.sync import key_lookup, settlement
 from ingestion.sync.partitions import Kind, Partition
 from ingestion.sync.pipeline import ahead
 from ingestion.sync.settlement import Mode, Prepared, TableRun
-from ingestion.sync.source_queries import Query
 from ingestion.sync.source_reader import Purpose, ReadBatch
 from ingestion.sync.table_plan import Step, TablePlan
 
@@ -53,7 +52,7 @@ async def _stream(run: TableRun, partition: Partition) -> AsyncGenerator[Item, N
                 if not batch.done:
                     yield await settlement.prepare(run, batch)
         if not run.key_unique and not run.hashed:
-            async with aclosing(_apart(run, partition)) as batches:
+            async with aclosing(_apart(run, partition, run.aside)) as batches:
                 async for batch in batches:
                     yield batch
     yield await settlement.prepare(run, ReadBatch(partition, (), done=True))
@@ -65,7 +64,7 @@ async def _settle(run: TableRun, plan: TablePlan, partition: Partition) -> Async
         shared: set[str] = set()
         if not run.key_unique:
             shared = await key_lookup.duplicated_keys(run.reader, run.builder)
-            async with aclosing(_apart(run, partition)) as batches:
+            async with aclosing(_apart(run, partition, shared)) as batches:
                 async for batch in batches:
                     yield batch
             alone = plan.aside - shared
@@ -88,18 +87,18 @@ def _in_several_snapshots(plan: TablePlan) -> bool:
     return plan.mode is not Mode.CHANGES or len(ranges) > 1
 
 
-async def _apart(run: TableRun, partition: Partition) -> AsyncGenerator[ReadBatch, None]:
-    """Rows without a key, then rows that share theirs."""
-    for query, purpose in _apart_queries(run):
-        async with aclosing(run.reader.rows(query)) as found:
-            number = 0
-            async for rows in found:
-                numbered = run.reader.numbered(rows, number)
-                number += len(rows)
-                yield ReadBatch(partition, numbered, purpose=purpose)
-        yield ReadBatch(partition, (), done=True, purpose=purpose)
-
-
-def _apart_queries(run: TableRun) -> tuple[tuple[Query, Purpose], ...]:
+async def _apart(
+    run: TableRun, partition: Partition, shared: Collection[str]
+) -> AsyncGenerator[ReadBatch, None]:
+    """Rows without a key, then rows that share theirs; `shared` are the keys of the latter in this snapshot."""
     queries = run.reader.queries
-    return (queries.null_keys(), Purpose.NULL_KEYS), (queries.duplicates(), Purpose.DUPLICATES)
+    reads = ((queries.null_keys(), Purpose.NULL_KEYS), (queries.duplicates(), Purpose.DUPLICATES))
+    for query, purpose in reads:
+        if shared or purpose is Purpose.NULL_KEYS:
+            async with aclosing(run.reader.rows(query)) as found:
+                number = 0
+                async for rows in found:
+                    numbered = run.reader.numbered(rows, number)
+                    number += len(rows)
+                    yield ReadBatch(partition, numbered, purpose=purpose)
+        yield ReadBatch(partition, (), done=True, purpose=purpose)

@@ -21,13 +21,12 @@ import orjson
 
 from ingestion import errors
 from ingestion.state.types import Failure
-from ingestion.sync.building import build
+from ingestion.sync import building
 from ingestion.transform.documents import DocumentBuilder
 from ingestion.vespa.client import RECORD, VespaSession
 from ingestion.vespa.feeding import Feeder, Operation, Verdict
 
 LENGTH = struct.Struct(">Q")
-_ROWS_BETWEEN_BREATHS = 64
 
 
 class Worker:
@@ -117,23 +116,24 @@ class Worker:
         positions, keys, digests, buckets, sizes = [], [], [], [], []
         more: dict[int, Any] = {}
         failures: list[tuple[int, Failure]] = []
-        for position, values in enumerate(rows):
-            if position % _ROWS_BETWEEN_BREATHS == _ROWS_BETWEEN_BREATHS - 1:
+        for first in range(0, len(rows), building.ROWS_AT_A_TIME):
+            if first:
                 await asyncio.sleep(0)
-            rows[position] = ()  # a row goes as its document comes
-            locator, unreadable = places.get(position, ("", ()))
-            made = build(builder, values, locator, unreadable)
-            if isinstance(made, Failure):
-                failures.append((position, made))
-                continue
-            if made.warnings or made.files:
-                more[len(documents)] = (made.warnings, made.files, made.record.project_id)
-            documents.append((made.record.doc_id, orjson.dumps(made.fields)))
-            positions.append(position)
-            keys.append(made.key)
-            digests.append(made.digest)
-            buckets.append(made.bucket)
-            sizes.append(made.size_bytes)
+            piece = rows[first : first + building.ROWS_AT_A_TIME]
+            rows[first : first + len(piece)] = [()] * len(piece)  # a row goes as its document comes
+            for position, made in enumerate(building.build_all(builder, piece, places, first), first):
+                if isinstance(made, Failure):
+                    failures.append((position, made))
+                    continue
+                fields = made.fields
+                if made.warnings or made.files:
+                    more[len(documents)] = (made.warnings, made.files, fields.get("project_id"))
+                documents.append((fields["doc_id"], orjson.dumps(fields)))
+                positions.append(position)
+                keys.append(made.key)
+                digests.append(made.digest)
+                buckets.append(made.bucket)
+                sizes.append(made.size_bytes)
         self._batches[batch] = documents
         return (
             positions, keys, digests, buckets, sizes,

@@ -37,7 +37,7 @@ WORTH_ROWS = 4000
 MOST_WORKERS = 3
 """Beyond these the job's own process is the narrow place."""
 _SURE_ROWS = 5 * WORTH_ROWS
-"""Rows that a job expects for which it waits until the processes are there."""
+"""Rows that a job expects for which the processes start before the first row is read."""
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "1048576"}
 """glibc: what a batch with large rows took goes back to the system, instead of staying with each process."""
 _END_S = 5.0
@@ -209,7 +209,8 @@ class Workers:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         automatic = min(cores - 1, MOST_WORKERS)
         self._count = automatic if count is None else count
-        self._worth_rows = 0 if count is not None or expected >= _SURE_ROWS else WORTH_ROWS
+        self._waits = count is not None
+        self._is_sure = self._waits or expected >= _SURE_ROWS
         self._transform = transform
         self._session, self._max_in_flight, self._deadline_s = session, max_in_flight, deadline_s
         self._on_backoff = on_backoff
@@ -219,6 +220,15 @@ class Workers:
         self._workers: list[Worker] = []
         self._ended: list[FeedStats] = []
         self._starting: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Start the processes where it is sure that they are worth it; until they are there, nobody waits."""
+        if self._count and self._is_sure:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start(), name="start workers")
 
     @property
     def stats(self) -> list[FeedStats]:
@@ -233,12 +243,14 @@ class Workers:
         Raises WorkerLost.
         """
         self._rows += len(rows)
-        if not self._count or self._rows < self._worth_rows or not rows:
+        if not self._count or not rows:
             return None
+        if self._rows >= WORTH_ROWS:
+            self._begin()
         if self._starting is None:
-            self._starting = asyncio.create_task(self._start(), name="start workers")
-            if not self._worth_rows:
-                await asyncio.shield(self._starting)
+            return None
+        if self._waits:
+            await asyncio.shield(self._starting)
         ready = [worker for worker in self._workers if worker.is_alive]
         if not ready:
             return None

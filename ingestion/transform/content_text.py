@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -15,8 +15,11 @@ from ingestion.postgres.sql import base_type, is_array
 from ingestion.redaction import redact_text
 from ingestion.schema_discovery import Column, Table
 from ingestion.transform.json_text import string_leaves
-from ingestion.transform.sensitivity import MASKED, snake
+from ingestion.transform.sensitivity import MASKED, is_secret_name, snake
 from ingestion.values import clean
+
+if TYPE_CHECKING:
+    from ingestion.file_detector import DetectedFile
 
 MAX_CHARS = 1_000_000
 """Vespa indexes no more of a field."""
@@ -41,6 +44,7 @@ _FIRST = re.compile(r"^(?:.*_)?(?:number|title|subject|name|full_name|code)$")
 _SHORT = 80
 """Characters of a string whose readable form is remembered."""
 _DEEPEST = 400
+_EXCLUDED_KEY, _SECRET_KEY = 1, 2
 _JSON_STARTS = frozenset({'{"', "[{", '["'})
 _ADDRESS = re.compile(r"(?:https?|s3|ftp|file|data|mailto):\S*$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
@@ -76,6 +80,15 @@ def join(parts: Iterable[str]) -> str:
     return text if len(text) <= MAX_CHARS else text[:MAX_CHARS]
 
 
+def add_names(parts: list[str], files: Iterable[DetectedFile]) -> None:
+    """Add the names of files, each once, in place."""
+    for file in files:
+        if file.filename:
+            name = clean(file.filename)[0]
+            if name not in parts:
+                parts.append(name)
+
+
 def readable(text: str) -> str:
     """Text without markup, entities and surplus blanks; "" for an address, an id or a masked value.
 
@@ -98,16 +111,31 @@ def readable_json(text: str) -> str:
     """The readable strings inside a JSON document, one a line, each once."""
     if text in ("{}", "[]", "null", '""') or '"' not in text:
         return ""
-    seen: dict[str, None] = {}
     try:
-        _gather("", [orjson.loads(text)], seen, 0)
+        return read_json(text)[0]
     except (orjson.JSONDecodeError, RecursionError):
         # Too deep for the parser, cut at the cell's limit, or json that orjson is stricter about.
-        seen.clear()
+        seen: dict[str, None] = {}
         for key, leaf in string_leaves(text):
-            if leaf and not _EXCLUDED_KEYS[key] and (part := _part(leaf)):
+            if leaf and not _KEYS[key] & _EXCLUDED_KEY and (part := _part(leaf)):
                 seen[part] = None
-    return "\n".join(seen)
+        return "\n".join(seen)
+
+
+def read_json(text: str) -> tuple[str, bool]:
+    """The same of JSON that a parser takes, and whether any of its own keys is named like a secret.
+
+    Raises orjson.JSONDecodeError or RecursionError for other text.
+    """
+    leaves: list[str] = []
+    keys = _gather(0, [orjson.loads(text)], leaves, 0)
+    parts = [_short_part(leaf) if len(leaf) <= _SHORT else _part(leaf) for leaf in dict.fromkeys(leaves)]
+    return "\n".join(dict.fromkeys(filter(None, parts))), keys & _SECRET_KEY != 0
+
+
+def short_readable(text: str) -> str:
+    """`readable`, remembered for short texts, which stand in row after row."""
+    return _short_readable(text) if len(text) <= _SHORT else readable(text)
 
 
 def _reader(column: Column) -> Callable[[str], str] | None:
@@ -125,27 +153,35 @@ def _reader(column: Column) -> Callable[[str], str] | None:
     return readable
 
 
-def _gather(key: str, item: dict[str, Any] | list[Any], seen: dict[str, None], depth: int) -> None:
-    """The readable strings of a parsed document, in its order; `key` is the nearest one above."""
+def _gather(key: int, item: dict[str, Any] | list[Any], leaves: list[str], depth: int) -> int:
+    """Adds the strings that may be read, in the document's order; `key` is what is known of the nearest one above.
+
+    Gives what is known of all keys inside, together.
+    """
     if depth > _DEEPEST:
         raise RecursionError
+    seen = 0
     if type(item) is dict:
+        keys = _KEYS
         for name, member in item.items():
+            known = keys[name]
             kind = type(member)
+            if known:
+                seen |= known
+                if kind is str and known & _EXCLUDED_KEY:
+                    continue
             if kind is str:
-                if member and not _EXCLUDED_KEYS[name]:
-                    part = _short_part(member) if len(member) <= _SHORT else _part(member)
-                    if part:
-                        seen[part] = None
+                leaves.append(member)
             elif kind is dict or kind is list:
-                _gather(name, member, seen, depth + 1)
-        return
+                seen |= _gather(known, member, leaves, depth + 1)
+        return seen
     for member in item:
         if type(member) is str:
-            if member and not _EXCLUDED_KEYS[key] and (part := _part(member)):
-                seen[part] = None
+            if not key & _EXCLUDED_KEY:
+                leaves.append(member)
         elif type(member) is dict or type(member) is list:
-            _gather(key, member, seen, depth + 1)
+            seen |= _gather(key, member, leaves, depth + 1)
+    return seen
 
 
 def _part(leaf: str) -> str:
@@ -159,17 +195,21 @@ def _part(leaf: str) -> str:
 _short_part = lru_cache(maxsize=4096)(_part)
 
 
-class _ExcludedKeys(dict[str, bool]):
-    """Key → whether what stands under it is no readable text; answers are remembered."""
+_short_readable = lru_cache(maxsize=4096)(readable)
 
-    def __missing__(self, key: str) -> bool:
-        answer = _EXCLUDED.search(snake(key)) is not None
+
+class _Keys(dict[str, int]):
+    """JSON key → whether what stands under it is no readable text, and whether it is a secret; remembered."""
+
+    def __missing__(self, key: str) -> int:
+        answer = _EXCLUDED_KEY if _EXCLUDED.search(snake(key)) is not None else 0
+        answer |= _SECRET_KEY if is_secret_name(key) else 0
         if len(self) < 16384:
             self[key] = answer
         return answer
 
 
-_EXCLUDED_KEYS = _ExcludedKeys()
+_KEYS = _Keys()
 
 
 def _is_key_like(text: str) -> bool:

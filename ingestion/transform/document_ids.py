@@ -48,6 +48,16 @@ def user_part(key_values: Sequence[str], table_name: str = "") -> str:
     return whole[len(prefix) : _KEPT] + _hashed(whole)
 
 
+def user_parts(values: Sequence[str | None], table_name: str) -> Sequence[str | None]:
+    """`user_part` of many keys of one column, as the values stand if none needs change; None stays None."""
+    joined = "".join(filter(None, values))
+    plain = (joined.isascii() and joined.isalnum()) or _UNSAFE.search(joined) is None
+    longest = max(map(len, filter(None, values)), default=0)
+    if plain and longest <= MAX_USER_PART - len(_prefix(table_name)):
+        return values
+    return [value if value is None else user_part((value,), table_name) for value in values]
+
+
 def doc_id(table_name: str, key: str) -> str:
     """`{table}:{key}`, the user part of the record with this `user_part`."""
     whole = _prefix(table_name) + key

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,17 +15,26 @@ import orjson
 
 from ingestion import errors, values
 from ingestion.postgres.sql import base_type, is_array
-from ingestion.record_ingester import IngestedRecord
 from ingestion.redaction import redact_text, redact_url
-from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
-from ingestion.transform import content_text, digest, document_ids, json_text
-from ingestion.transform.sensitivity import MASKED, NO_MASKS, MaskPolicy, snake
+from ingestion.schema_discovery import Column, SchemaMap, Table
+from ingestion.transform import columns, content_text, digest, document_ids, json_text, references
+from ingestion.transform.batches import BatchBuilder, ColumnPlan, TablePlan
+from ingestion.transform.document import METADATA_LIMIT, CellWarning, Document
+from ingestion.transform.references import References, ids_in, relation_name
+from ingestion.transform.sensitivity import MASKED, NO_MASKS, MaskPolicy
 
 if TYPE_CHECKING:
     from ingestion.file_detector import DetectedFile
 
-METADATA_LIMIT = 256
-"""Characters of a value that still goes to the searchable map; longer ones go to `metadata_long`."""
+__all__ = [
+    "METADATA_LIMIT",
+    "CellWarning",
+    "Detector",
+    "Document",
+    "DocumentBuilder",
+    "ids_in",
+    "relation_name",
+]
 
 # Types whose text holds neither refused code points nor secrets and cannot grow long.
 _PLAIN_TYPES = frozenset(
@@ -40,35 +48,6 @@ _PLAIN_TYPES = frozenset(
 _TIME_TYPES = frozenset({"timestamp", "timestamptz", "date"})
 _SHORT, _MOST_UNCHANGED = 64, 256
 """Characters of a value, and values of a column, that are known to need no change."""
-_MAX_RELATION_IDS = 1000
-"""Ids taken from one array or JSON list of references."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellWarning:
-    """A cell that is not indexed as it stands; `cause` is one of the slugs of `ingestion.failures`."""
-
-    column: str
-    cause: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A row ready to be fed.
-
-    `fields` are Vespa's, without `read_seq` and `ingested_at`, which belong to the feeding. `files` hold
-    full URLs, signature included: they are for fetching, never for storing. `size_bytes` counts the metadata.
-    """
-
-    record: IngestedRecord
-    key: str
-    fields: dict[str, Any]
-    digest: int
-    bucket: int
-    warnings: tuple[CellWarning, ...]
-    files: tuple[DetectedFile, ...]
-    size_bytes: int
 
 
 class Detector(Protocol):
@@ -78,18 +57,6 @@ class Detector(Protocol):
 
 
 Cell = Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """A compiled relationship: where the id stands and when it counts."""
-
-    column: str
-    relation: str
-    target_table: str
-    is_list: bool
-    type_column: str | None
-    type_value: str | None
 
 
 class DocumentBuilder:
@@ -126,10 +93,12 @@ class DocumentBuilder:
         self._key_plain = len(self._key) == 1 and self._is_plain_key(self._key[0])
         self._key_cells = tuple(self._key_cell(position) for position in self._key)
         self._text = content_text.text_columns(table, self._masked)
-        self._references = tuple(
-            _reference(relation, table)
-            for relation in schema_map.relations_from(table.name)
-            if relation.source_column in positions and relation.source_column not in self._masked
+        self._references = References(
+            [
+                references.compiled(relation, table)
+                for relation in schema_map.relations_from(table.name)
+                if relation.source_column in positions and relation.source_column not in self._masked
+            ]
         )
         self._times = tuple(
             (field, field)
@@ -140,6 +109,9 @@ class DocumentBuilder:
         self._detector = file_detector if table.file_reference_columns else None
         self._detected = tuple(
             (name, position) for name, position in positions.items() if name not in self._masked
+        )
+        self._batches = BatchBuilder(
+            self._table_plan(masks), self._warned, self._files if self._detector else None, _file_reference
         )
 
     # -- public --------------------------------------------------------------------------------------------
@@ -167,10 +139,24 @@ class DocumentBuilder:
                 f"{self._name}: the key {', '.join(self.table.key_columns)} is NULL",
                 hint="Give the row a key in the source.",
             )
-        relationships = self._relationships(metadata)
+        relationships = self._references.of(metadata)
         data = digest.content(metadata, relationships)
         files = self._files(row)
         return self._document(key, metadata, relationships, files, data, tuple(warnings))
+
+    def build_batch(self, rows: Sequence[Sequence[str | None]]) -> list[Document | errors.TransformError]:
+        """What `build` makes of each row, in their order, or the error that it raises for it."""
+        if not self._names or any(len(row) != len(self._names) for row in rows):
+            return [self._one(row) for row in rows]
+        self._warnings = []
+        made = self._batches.build(rows) if rows else ()
+        return [document or self._one(row) for document, row in zip(made, rows, strict=True)]
+
+    def _one(self, row: Sequence[str | None]) -> Document | errors.TransformError:
+        try:
+            return self.build(row)
+        except errors.TransformError as error:
+            return error
 
     def build_row(self, row: Mapping[str, Any], *, ordinal: int = 0) -> Document:
         """The document of a row as `execute` gives it, typed or text; absent columns count as NULL."""
@@ -250,6 +236,32 @@ class DocumentBuilder:
 
         return cell
 
+    def _table_plan(self, masks: MaskPolicy) -> TablePlan:
+        """The same for whole columns."""
+        positions = {name: position for position, name in enumerate(self._names)}
+        read_as_json = {c.name for c in self._text if c.read is content_text.readable_json}
+        return TablePlan(
+            table=self._name,
+            columns=tuple(
+                ColumnPlan(
+                    name,
+                    cell,
+                    is_bounded=kind in _PLAIN_TYPES,
+                    is_masked=name in self._masked,
+                    is_read_as_json=name in read_as_json,
+                    looks_at_all_keys=masks.may_name_keys(self._name, name),
+                )
+                for name, cell, kind in zip(self._names, self._cells, self._types, strict=True)
+            ),
+            key=self._key,
+            key_cells=self._key_cells,
+            texts=tuple((positions[c.name], c.read) for c in self._text),
+            references=self._references,
+            times=tuple((field, positions[column]) for field, column in self._times),
+            zone=self._zone,
+            project=None if self._project is None else positions[self._project],
+        )
+
     def _key_cell(self, position: int) -> Cell | None:
         column = self.table.columns[position]
         if column.name in self._masked:
@@ -281,25 +293,6 @@ class DocumentBuilder:
         hashed = hashlib.sha256(orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return f"{hashed}-{ordinal}" if ordinal else hashed
 
-    def _relationships(self, metadata: Mapping[str, str]) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = []
-        for reference in self._references:
-            value = metadata.get(reference.column)
-            if value is None or value == "":
-                continue
-            if reference.type_column and metadata.get(reference.type_column) != reference.type_value:
-                continue
-            for target in ids_in(value) if reference.is_list else (value,):
-                found.append(
-                    {
-                        "relation": reference.relation,
-                        "target_table": reference.target_table,
-                        "target_id": document_ids.user_part((target,), reference.target_table),
-                        "source_column": reference.column,
-                    }
-                )
-        return found
-
     def _files(self, row: Sequence[str | None]) -> tuple[DetectedFile, ...]:
         if self._detector is None:
             return ()
@@ -318,14 +311,13 @@ class DocumentBuilder:
         doc_id = document_ids.doc_id(self._name, key)
         row_digest, bucket = digest.of(data), document_ids.key_bucket(key)
         content = self._content(metadata, files)
-        references = [_file_reference(file) for file in files]
         fields: dict[str, Any] = {
             "doc_id": doc_id,
             "source_table": self._name,
             "source_id": key,
             "metadata": metadata,
             "relationships": relationships,
-            "file_references": references,
+            "file_references": [_file_reference(file) for file in files],
             "content_text": content,
             "row_digest": row_digest,
             "key_bucket": bucket,
@@ -334,28 +326,14 @@ class DocumentBuilder:
         if long:
             fields["metadata"] = {name: value for name, value in metadata.items() if name not in long}
             fields["metadata_long"] = long
-        project = _project_id(metadata.get(self._project)) if self._project is not None else None
+        project = columns.project_id(metadata.get(self._project)) if self._project is not None else None
         if project is not None:
             fields["project_id"] = project
-        moments = {"created_at": 0, "updated_at": 0}
         for field, column in self._times:
             ms = values.epoch_ms(metadata.get(column), self._zone)
             if ms is not None:
-                fields[field] = moments[field] = ms
-        record = IngestedRecord(
-            doc_id=doc_id,
-            source_table=self._name,
-            source_id=key,
-            project_id=project,
-            metadata=metadata,
-            relationships=relationships,
-            file_references=references,
-            content_text=content,
-            created_at=moments["created_at"],
-            updated_at=moments["updated_at"],
-            ingested_at=0,
-        )
-        return Document(record, key, fields, row_digest, bucket, warnings, files, len(data))
+                fields[field] = ms
+        return Document(None, key, fields, row_digest, bucket, warnings, files, len(data))
 
     def _content(self, metadata: Mapping[str, str], files: tuple[DetectedFile, ...]) -> str:
         parts = []
@@ -365,11 +343,7 @@ class DocumentBuilder:
                 part = column.read(value)
                 if part:
                     parts.append(part)
-        for file in files:
-            if file.filename:
-                name = values.clean(file.filename)[0]
-                if name not in parts:
-                    parts.append(name)
+        content_text.add_names(parts, files)
         return content_text.join(parts)
 
     # -- cells that are not indexed as they stand ----------------------------------------------------------
@@ -395,53 +369,15 @@ class DocumentBuilder:
                 )
         return cleaned
 
+    def _warned(self) -> bool:
+        """Whether a cell was warned of since this was asked last."""
+        warned = bool(self._warnings)
+        if warned:
+            self._warnings = []
+        return warned
+
     def _warn(self, column: str, cause: str, message: str) -> None:
         self._warnings.append(CellWarning(column, cause, message))
-
-
-def relation_name(column: str) -> str:
-    """The role that a reference's column name gives: `created_by_id` → `created_by`, `projectId` → `project`."""
-    role = snake(column)
-    for suffix in ("_ids", "_id", "_uuid"):
-        if role.endswith(suffix) and len(role) > len(suffix):
-            return role[: -len(suffix)]
-    return role
-
-
-def _reference(relation: ImplicitRelationship, table: Table) -> _Reference:
-    column = table.column(relation.source_column)
-    kind = base_type(column)
-    return _Reference(
-        column=relation.source_column,
-        relation=relation.relation or relation_name(relation.source_column),
-        target_table=relation.target_table,
-        is_list=is_array(kind) or kind in values.JSON_TYPES,
-        type_column=relation.type_column,
-        type_value=relation.type_value,
-    )
-
-
-def ids_in(text: str) -> list[str]:
-    """The ids in a JSON list of numbers, strings, or objects with an `id`, or in one such; each once, in order."""
-    try:
-        items = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return []
-    found: dict[str, None] = {}
-    for item in items if isinstance(items, list) else [items]:
-        value = item.get("id") if isinstance(item, dict) else item
-        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-            found[str(value)] = None
-        if len(found) >= _MAX_RELATION_IDS:
-            break
-    return list(found)
-
-
-def _project_id(text: str | None) -> int | None:
-    if not text or not text.isascii() or not text.lstrip("-").isdigit() or len(text) > 20:
-        return None
-    number = int(text)
-    return number if -values.MAX_INT64 <= number <= values.MAX_INT64 else None
 
 
 def _hidden_key(value: str) -> str:

@@ -45,6 +45,7 @@ _PEOPLE = re.compile(
 _ABOUT = re.compile(
     r"_(?:type|types|id|ids|count|at|on|verified|confirmed|enabled|status|format)$|^(?:is|has)_"
 )
+_WILDCARD = re.compile(r"[*?\[]")
 _NEVER_PERSONAL_TYPES = re.compile(
     r"^(?:bool|time|interval|numeric|double|real|money|smallint|float|oid|bit|bytea)", re.IGNORECASE
 )
@@ -137,6 +138,14 @@ class MaskPolicy:
         """Whether a JSON key may be masked that is not named like a secret, so that all must be looked at."""
         del table, column
         return self.mask_personal or any(glob.count(".") >= 2 for glob in self.mask)
+
+    def may_name_keys(self, table: str, column: str) -> bool:
+        """Whether any glob could match a key inside this column's JSON, or all keys must be looked at anyway."""
+        inside = f"{table}.{column}."
+        starts = [_WILDCARD.split(glob, maxsplit=1)[0] for glob in self.mask]
+        return self.watches_all_keys(table, column) or any(
+            inside.startswith(start) or start.startswith(inside) for start in starts
+        )
 
 
 NO_MASKS = MaskPolicy()

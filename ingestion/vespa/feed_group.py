@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ingestion.vespa.feeding import Operation, Outcome
 
 
-@dataclass(slots=True)
-class Request:
+class Request(NamedTuple):
     """An operation as it is sent."""
 
     method: str

@@ -13,10 +13,10 @@ import random
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -36,6 +36,8 @@ _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 _OUTCOME_UNKNOWN = frozenset({408, 500, 502, 504})
 _MOST_SERVER_FAULTS = 5
 _MOST_QUERIES = 256
+_OWN = ("read_seq", "source")
+"""Fields of every document that the feeding gives it."""
 TOGETHER_FROM = 32
 """Operations of one call that are worth connections on which they share."""
 _NEGOTIATE_AGAIN_S = 60.0
@@ -43,9 +45,11 @@ _IN_FLIGHT_PER_CONNECTION = 32
 _MOST_UNPROCESSED = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One put or remove; it takes effect only where the stored `read_seq` is smaller than its own."""
+class Operation(NamedTuple):
+    """One put or remove; it takes effect only where the stored `read_seq` is smaller than its own.
+
+    A tuple, because one is made of every row.
+    """
 
     kind: Literal["put", "remove"]
     doc_type: str
@@ -124,7 +128,7 @@ class Feeder:
         self._backing_off = False
         self._told_at = -TELL_EVERY_S
         self._is_local = session.is_local
-        self._queries: dict[tuple[str, str, int], str] = {}
+        self._common: dict[tuple[str, str, int], tuple[str, bytes]] = {}
         self._shared: Multiplexer | None = None
         self._negotiate_at = 0.0
         self._opening: asyncio.Task[bool] | None = None
@@ -147,10 +151,7 @@ class Feeder:
         507) once an operation's deadline is spent; what was sent before then may have taken effect.
         """
         outcomes: list[Outcome | None] = [None] * len(operations)
-        chains: dict[tuple[str, str], list[int]] = {}
-        for index, operation in enumerate(operations):
-            chains.setdefault((operation.doc_type, operation.user_id), []).append(index)
-        waiting = deque(chains.values())
+        waiting = deque(_chains(operations))
         if len(waiting) >= TOGETHER_FROM and await self._share():
             return await self._feed_together(operations, waiting)
 
@@ -207,7 +208,7 @@ class Feeder:
         return False
 
     async def _feed_together(
-        self, operations: Sequence[Operation], chains: deque[list[int]]
+        self, operations: Sequence[Operation], chains: deque[Sequence[int]]
     ) -> list[Outcome]:
         """`feed` over shared connections, for chains of operations on one id each."""
         loop = asyncio.get_running_loop()
@@ -255,12 +256,11 @@ class Feeder:
                 continue
             index = group.waiting[0]
             request = group.ready.pop(index, None) or self._request_of(group.operations[index])
-            if request.body is not None and (len(request.body) > LARGEST_BODY_BYTES or request.gzipped):
+            method, target, body, gzipped = request
+            if body is not None and len(body) > LARGEST_BODY_BYTES:
                 group.waiting.popleft()
                 group.alone(self._plain(group, index))
-            elif shared.send(
-                (group, index, time.perf_counter()), request.method, request.target, request.body
-            ):
+            elif shared.send((group, index, time.perf_counter()), method, target, body, gzipped):
                 group.waiting.popleft()
                 group.under_way += 1
                 self._sharing += 1
@@ -435,29 +435,40 @@ class Feeder:
 
     def _request_of(self, operation: Operation) -> Request:
         path = self.session.document_path(operation.doc_type, operation.user_id)
-        query = self._query_of(operation.kind, operation.doc_type, operation.read_seq)
+        query, own = self._common_to(operation.kind, operation.doc_type, operation.read_seq)
         if operation.kind == "remove":
             return Request("DELETE", path + query, None, False)
-        own = {"read_seq": operation.read_seq, "source": self.session.namespace}
         if operation.encoded:
-            body = b'{"fields":%b,%b}' % (operation.encoded[:-1], orjson.dumps(own)[1:])
+            body = b'{"fields":%b%b' % (operation.encoded[:-1], own)
         else:
-            body = orjson.dumps({"fields": {**(operation.fields or {}), **own}})
+            fields = {name: value for name, value in (operation.fields or {}).items() if name not in _OWN}
+            body = b'{"fields":%b%b' % (orjson.dumps(fields)[:-1], own if fields else own[1:])
         gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self._is_local
         return Request("POST", path + query, _gzip(body) if gzipped else body, gzipped)
 
-    def _query_of(self, kind: str, doc_type: str, read_seq: int) -> str:
-        """The query of a request, kept: a batch has one read number."""
-        known = self._queries.get((kind, doc_type, read_seq))
+    def _common_to(self, kind: str, doc_type: str, read_seq: int) -> tuple[str, bytes]:
+        """The query of a request and the end of its body, kept: a batch has one read number."""
+        known = self._common.get((kind, doc_type, read_seq))
         if known is None:
             params = {"condition": f"{doc_type}.read_seq < {read_seq}", "timeout": f"{SERVER_TIMEOUT_S}s"}
             if kind == "put":
                 params["create"] = "true"
-            known = target_of("", params)
-            if len(self._queries) >= _MOST_QUERIES:
-                self._queries.clear()
-            self._queries[kind, doc_type, read_seq] = known
+            own = orjson.dumps({"read_seq": read_seq, "source": self.session.namespace})
+            known = target_of("", params), b",%b}" % own[1:]
+            if len(self._common) >= _MOST_QUERIES:
+                self._common.clear()
+            self._common[kind, doc_type, read_seq] = known
         return known
+
+
+def _chains(operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
+    """The operations' numbers, those on one id together."""
+    if len({(operation.doc_type, operation.user_id) for operation in operations}) == len(operations):
+        return [(index,) for index in range(len(operations))]
+    chains: dict[tuple[str, str], list[int]] = {}
+    for index, operation in enumerate(operations):
+        chains.setdefault((operation.doc_type, operation.user_id), []).append(index)
+    return chains.values()
 
 
 def _asks_for_another_try(answer: Answer) -> bool:

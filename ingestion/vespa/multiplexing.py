@@ -32,6 +32,8 @@ _FRAME = struct.Struct(">BHBBI")
 _LAST_STREAM_ID = 2**30
 _LARGEST_FRAME = 2**20
 _STATIC_STATUSES = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
+_GZIPPED = b"\x0f\x0b\x04gzip"
+"""`content-encoding: gzip`, the name by its number in HPACK's static table."""
 _METHODS = {"POST": b"\x83", "PUT": b"\x02\x03PUT", "DELETE": b"\x02\x06DELETE"}
 _DIGITS = {(5, 0): "0", (5, 1): "1", (5, 2): "2", **{(6, 0x19 + n): str(3 + n) for n in range(7)}}
 """HPACK's Huffman codes of the digits: number of bits and value."""
@@ -72,7 +74,7 @@ class Channel(asyncio.Protocol):
         """Requests without an answer."""
         return len(self._streams)
 
-    def send(self, token: Any, method: str, target: str, body: bytes | None) -> bool:
+    def send(self, token: Any, method: str, target: str, body: bytes | None, gzipped: bool = False) -> bool:
         """Put a request into the next write, or say that there is no room for it now."""
         size = len(body) if body is not None else 0
         if (
@@ -94,6 +96,8 @@ class Channel(asyncio.Protocol):
             return True
         length = str(size).encode()
         block += b"\x0f\x0d" + _string(length)
+        if gzipped:
+            block += _GZIPPED
         out += (_frame(len(block), _HEADERS, _END_HEADERS, number), block)
         self._window -= size
         if size <= self._frame_size:
@@ -318,11 +322,12 @@ class Multiplexer:
         """Whether a connection is missing."""
         return sum([channel.is_open for channel in self._channels]) < self._most
 
-    def send(self, token: Any, method: str, target: str, body: bytes | None) -> bool:
+    def send(self, token: Any, method: str, target: str, body: bytes | None, gzipped: bool = False) -> bool:
         """Give a request to the connection with the fewest; False while there is no room for it."""
         if len(self._channels) == 1:
-            return self._channels[0].send(token, method, target, body)
-        return any(channel.send(token, method, target, body) for channel in sorted(self._channels, key=_load))
+            return self._channels[0].send(token, method, target, body, gzipped)
+        by_load = sorted(self._channels, key=_load)
+        return any(channel.send(token, method, target, body, gzipped) for channel in by_load)
 
     def flush(self) -> None:
         for channel in self._channels:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ingestion import errors
 from ingestion.vespa import client, feeding, visiting
 from ingestion.vespa.feeding import Feeder, Operation, Verdict
-from ingestion.vespa.multiplexing import _status_of
+from ingestion.vespa.multiplexing import Channel, _status_of
 
 OK = b'{"pathId":"/document/v1/","id":"id:x"}'
 COUNT = 200
@@ -151,6 +151,28 @@ async def test_a_document_too_large_to_share_goes_alone() -> None:
         outcomes = await Feeder(session).feed([large, *(put(str(number)) for number in range(COUNT))])
         assert {outcome.verdict for outcome in outcomes} == {Verdict.ACCEPTED}
         assert (served.alone, len(served.taken)) == (1, COUNT + 1)
+
+
+async def test_long_bodies_travel_compressed_over_shared_connections_to_a_distant_server(
+    vespa_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.VespaSession, "is_local", False)
+    sent: list[bool] = []
+    send = Channel.send
+
+    def noted(self: Channel, token: object, method: str, target: str, body: bytes, gzipped: bool) -> bool:
+        sent.append(gzipped)
+        return send(self, token, method, target, body, gzipped)
+
+    monkeypatch.setattr(Channel, "send", noted)
+    async with client.VespaSession(client.build(vespa_url), namespace=namespace) as session:
+        operations = [put(str(number), text="word " * (number % 2 * 1000)) for number in range(COUNT)]
+        outcomes = await Feeder(session).feed(operations)
+        assert {outcome.verdict for outcome in outcomes} == {Verdict.ACCEPTED}
+        stored = await session.document(client.RECORD, "t:1")
+    assert (sent.count(True), len(sent)) == (COUNT // 2, COUNT)
+    assert stored is not None
+    assert stored["content_text"] == "word " * 1000
 
 
 async def test_a_server_that_is_gone_is_given_up_and_cancelling_leaves_nothing_under_way() -> None:

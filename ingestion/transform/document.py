@@ -1,0 +1,67 @@
+"""What a row becomes: fields for Vespa, a digest, and what was noticed on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingestion.file_detector import DetectedFile
+    from ingestion.record_ingester import IngestedRecord
+
+
+METADATA_LIMIT = 256
+"""Characters of a value that still goes to the searchable map; longer ones go to `metadata_long`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellWarning:
+    """A cell that is not indexed as it stands; `cause` is one of the slugs of `ingestion.failures`."""
+
+    column: str
+    cause: str
+    message: str
+
+
+@dataclass(slots=True)
+class Document:
+    """A row ready to be fed.
+
+    `fields` are Vespa's, without `read_seq` and `ingested_at`, which belong to the feeding. `files` hold
+    full URLs, signature included: they are for fetching, never for storing. `size_bytes` counts the metadata.
+    Nothing sets its attributes later; it is not frozen because one is made of every row.
+    """
+
+    _record: IngestedRecord | None = field(compare=False, repr=False)
+    key: str
+    fields: dict[str, Any]
+    digest: int
+    bucket: int
+    warnings: tuple[CellWarning, ...]
+    files: tuple[DetectedFile, ...]
+    size_bytes: int
+
+    @property
+    def record(self) -> IngestedRecord:
+        """The row as a record; made of the fields when it is asked for, which feeding never does."""
+        if self._record is None:
+            self._record = _record_of(self.fields)
+        return self._record
+
+
+def _record_of(fields: dict[str, Any]) -> IngestedRecord:
+    from ingestion.record_ingester import IngestedRecord
+
+    return IngestedRecord(
+        doc_id=fields["doc_id"],
+        source_table=fields["source_table"],
+        source_id=fields["source_id"],
+        project_id=fields.get("project_id"),
+        metadata={**fields["metadata"], **fields.get("metadata_long", {})},
+        relationships=fields["relationships"],
+        file_references=fields["file_references"],
+        content_text=fields["content_text"],
+        created_at=fields.get("created_at", 0),
+        updated_at=fields.get("updated_at", 0),
+        ingested_at=0,
+    )
