@@ -53,8 +53,6 @@ UNION ALL
 SELECT 'name', '', t.typname::text, NULL FROM types JOIN pg_catalog.pg_type AS t ON t.oid = types.oid
 WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype = 'b'
   AND (t.typname ~ '^reg' OR t.typname = 'aclitem')
-UNION ALL
-SELECT 'filtered', '', '', NULL WHERE row_security_active(to_regclass($1))
 ORDER BY 1, 2, 3, 4
 """
 """Columns in use by number, and of all types inside their types: labels, members, and what prints otherwise."""
@@ -72,10 +70,6 @@ async def load(db: DatabaseConnection, table: Table) -> CatalogFacts:
     """The facts of now; a table that is gone has none."""
     rows = await db.execute(_FACTS, sql.table_ref(table), [column.name for column in table.columns])
     facts = [[row["kind"], row["owner"], row["fact"], row["more"]] for row in rows]
-    kinds = {row["kind"] for row in rows}
-    unversioned = ""
-    if "filtered" in kinds:
-        unversioned = "row-level security decides which rows are seen, whatever their version"
-    elif "name" in kinds:
-        unversioned = "it holds names of database objects, which change without a row version"
+    named = any(row["kind"] == "name" for row in rows)
+    unversioned = "it holds names of database objects, which change without a row version" if named else ""
     return CatalogFacts(hashlib.sha256(orjson.dumps(facts)).hexdigest()[:16], unversioned)
