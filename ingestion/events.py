@@ -14,7 +14,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Rows of one table (or a whole job): read = indexed + failed + skipped; warned counts among indexed."""
+    """Rows of one table (or a whole job): read = indexed + failed + skipped; warned counts among indexed.
+
+    `inserted` of the indexed were not in the index before the job, `updated` were there with another content; the
+    others were fed again as they were.
+    """
 
     read: int = 0
     indexed: int = 0
@@ -23,6 +27,8 @@ class Counts:
     warned: int = 0
     deleted: int = 0
     size_bytes: int = 0
+    inserted: int = 0
+    updated: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         # Spelled out: it is done once for every row.
@@ -34,6 +40,8 @@ class Counts:
             warned=self.warned + other.warned,
             deleted=self.deleted + other.deleted,
             size_bytes=self.size_bytes + other.size_bytes,
+            inserted=self.inserted + other.inserted,
+            updated=self.updated + other.updated,
         )
 
     @property

@@ -359,6 +359,8 @@ def _moved(sum_: Counts, old: Counts, new: Counts) -> Counts:
         warned=sum_.warned + new.warned - old.warned,
         deleted=sum_.deleted + new.deleted - old.deleted,
         size_bytes=sum_.size_bytes + new.size_bytes - old.size_bytes,
+        inserted=sum_.inserted + new.inserted - old.inserted,
+        updated=sum_.updated + new.updated - old.updated,
     )
 
 

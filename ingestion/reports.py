@@ -199,13 +199,26 @@ class VerifyReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Untried:
+    """A table that a retry could not read: how many of its failures stand as they stood, and why."""
+
+    table: str
+    failures: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetryReport:
-    """What a retry did: `resolved` are indexed (or gone from the source), `failed` failed again."""
+    """What a retry did: `resolved` are indexed (or gone from the source), `failed` failed again.
+
+    Failures of tables in `untried` are in none of the counts.
+    """
 
     tried: int
     resolved: int
     failed: int
     stopped_after_canary: bool = False
+    untried: tuple[Untried, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

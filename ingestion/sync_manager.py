@@ -79,6 +79,8 @@ class SyncResult:
     records_skipped: int = 0
     records_warned: int = 0
     records_deleted: int = 0
+    records_inserted: int = 0
+    records_updated: int = 0
     tables: list[TableResult] = field(default_factory=list)
     files: FileCounts = field(default_factory=FileCounts)
     fault: Exception | None = None
@@ -381,6 +383,8 @@ class SyncManager:
             records_skipped=counts.skipped,
             records_warned=counts.warned,
             records_deleted=counts.deleted,
+            records_inserted=counts.inserted,
+            records_updated=counts.updated,
             tables=result.tables,
             files=files,
             fault=result.fault,

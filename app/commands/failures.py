@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from app.cli import Invocation
@@ -81,7 +82,7 @@ async def _show(inv: Invocation, service: IngestService) -> ExitCode:
 
 async def _retry(inv: Invocation, service: IngestService) -> ExitCode:
     report = await service.retry(filter_of(inv), canary=CANARIES if inv.args.canary else None)
-    if inv.args.id and not report.tried:
+    if inv.args.id and not report.tried and not report.untried:
         raise errors.SettingsError(
             f"none of these failures is open: {', '.join(map(str, inv.args.id))}",
             hint="`failures list` shows those that are.",
@@ -90,15 +91,23 @@ async def _retry(inv: Invocation, service: IngestService) -> ExitCode:
         inv.out.say(f"the first {report.tried} succeeded, going on with the rest")
         rest = await service.retry(filter_of(inv))
         tried, resolved, failed = report.tried + rest.tried, report.resolved + rest.resolved, rest.failed
+        report = rest
     else:
         tried, resolved, failed = report.tried, report.resolved, report.failed
         if inv.args.canary and failed:
             inv.out.say("the first ones failed again, so the rest was not tried")
+    for left in report.untried:
+        inv.out.say(f"{left.table}: {left.failures:,} not tried: {left.message}")
     if inv.out.as_json:
-        inv.out.json({"tried": tried, "resolved": resolved, "failed": failed})
+        untried = [asdict(left) for left in report.untried]
+        inv.out.json({"tried": tried, "resolved": resolved, "failed": failed, "untried": untried})
     else:
-        inv.out.data(f"{tried:,} tried, {resolved:,} resolved, {failed:,} failed again")
-    return ExitCode.INCOMPLETE if failed else ExitCode.DONE
+        standing = sum(left.failures for left in report.untried)
+        more = f", {standing:,} not tried" if standing else ""
+        inv.out.data(f"{tried:,} tried, {resolved:,} resolved, {failed:,} failed again{more}")
+    if report.untried and not tried:
+        return ExitCode.NOTHING
+    return ExitCode.INCOMPLETE if failed or report.untried else ExitCode.DONE
 
 
 async def _export(inv: Invocation, service: IngestService) -> ExitCode:

@@ -17,6 +17,10 @@ from ingestion.plan import Plan
 from ingestion.reports import JobKind, JobReport, JobRequest
 from ingestion.service import IngestService
 
+_COUNTED = ("read", "indexed", "failed", "skipped", "warned")
+_CHANGES = ("inserted", "updated", "deleted")
+"""What an incremental job says besides; of a full one it would say no more than `indexed`."""
+
 
 async def run(inv: Invocation) -> ExitCode:
     """Run the job that the flags and the plan describe."""
@@ -111,24 +115,13 @@ def exit_code_of(report: JobReport) -> ExitCode:
 
 def report_text(report: JobReport) -> str:
     """The end report: each table, the sums, files, seconds, and where the state is."""
-    headers = ("table", "status", "read", "indexed", "failed", "skipped", "warned")
-    rows = [
-        (
-            t.table,
-            t.status,
-            t.counts.read,
-            t.counts.indexed,
-            t.counts.failed,
-            t.counts.skipped,
-            t.counts.warned,
-        )
-        for t in report.tables
-    ]
+    counted = _COUNTED + (_CHANGES if report.kind == "incremental" else ())
+    rows = [(t.table, t.status, *(getattr(t.counts, name) for name in counted)) for t in report.tables]
     c = report.counts
-    rows.append(("total", report.status, c.read, c.indexed, c.failed, c.skipped, c.warned))
+    rows.append(("total", report.status, *(getattr(c, name) for name in counted)))
     f = report.files
     lines = [
-        table(headers, rows, numbers=frozenset(range(2, 7))),
+        table(("table", "status", *counted), rows, numbers=frozenset(range(2, 2 + len(counted)))),
         "",
         f"files: {f.found:,} found, {f.downloaded:,} downloaded, {f.failed:,} failed, {f.skipped:,} skipped",
         f"job {report.job_id} {report.status} in {report.seconds:.1f} s; state in {report.state_path}",

@@ -42,7 +42,8 @@ async def _daemon(inv: Invocation, service: IngestService, request: JobRequest) 
             c = report.counts
             inv.out.say(
                 f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {report.status}: {c.read:,} examined, "
-                f"{c.indexed:,} indexed, {c.deleted:,} removed, {c.failed:,} failed "
+                f"{c.indexed:,} indexed ({c.inserted:,} new, {c.updated:,} changed), "
+                f"{c.deleted:,} removed, {c.failed:,} failed "
                 f"in {report.seconds:.1f} s (exit code {int(code)})"
             )
         except asyncio.CancelledError:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def tell_retry(screen: BaseScreen, report: RetryReport) -> None:
     """What came of a retry."""
     text = f"{report.tried} tried: {report.resolved} mended, {report.failed} failed again."
-    screen.tell(text, severity="warning" if report.failed else "information")
+    for table in report.untried:
+        text += f" {table.table} was not tried: {table.message}"
+    screen.tell(text, severity="warning" if report.failed or report.untried else "information")
 
 
 async def wants_the_rest(screen: BaseScreen, wanted: FailureFilter, report: RetryReport) -> bool:

@@ -10,6 +10,8 @@ from ingestion.reports import JobReport, TableReport
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job
 
+_COUNTED = ("read", "indexed", "failed", "skipped", "warned", "inserted", "updated", "deleted")
+
 
 async def of_job(state: StateStore, job_id: str) -> JobReport | None:
     """The counts so far of a running job, the final ones of an ended one; None for an unknown id."""
@@ -42,8 +44,8 @@ def to_json(report: JobReport) -> Mapping[str, Any]:
         "status": report.status,
         "kind": report.kind,
         "seconds": round(report.seconds, 3),
-        "tables": [{"table": t.table, **_five(t.counts)} for t in report.tables],
-        "totals": _five(report.counts),
+        "tables": [{"table": t.table, **_counted(t.counts)} for t in report.tables],
+        "totals": _counted(report.counts),
         "files": {
             "found": report.files.found,
             "downloaded": report.files.downloaded,
@@ -53,5 +55,5 @@ def to_json(report: JobReport) -> Mapping[str, Any]:
     }
 
 
-def _five(counts: Any) -> dict[str, int]:
-    return {name: getattr(counts, name) for name in ("read", "indexed", "failed", "skipped", "warned")}
+def _counted(counts: Any) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in _COUNTED}

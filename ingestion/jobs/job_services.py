@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ingestion import discovering
 from ingestion.connections import Connections
-from ingestion.events import Counts, FileCounts, JobFinished, JobStarted, TableTotal
+from ingestion.events import Counts, FileCounts, JobFinished, JobStarted, TableFinished, TableTotal
 from ingestion.file_detector import FileDetector
 from ingestion.files.stage import FileStage
 from ingestion.schema_discovery import SchemaMap
@@ -47,6 +47,16 @@ class JobServices:
     async def follow(self, table: str) -> None:
         """Read and settle what changed in the table since its last sync, which moves its checkpoint."""
         await TableSync(self.io, self.transform, table, full=False).run(Counts())
+
+    async def leave(self, table: str, message: str) -> None:
+        """Note that the job cannot go on with a table; where its last sync left it, it stands."""
+        await self.io.state.set_job_table(self.io.job.id, table, "failed", message=message)
+        counts = next(t.counts for t in await self.io.state.job_tables(self.io.job.id) if t.table == table)
+        await self.io.tell(
+            TableFinished(
+                job_id=self.io.job.id, table=table, status="failed", counts=counts, message=message
+            )
+        )  # fmt: skip
 
     async def retry_files(self, run: TableRun, failures: Sequence[Failure]) -> None:
         """Fetch the files of these failures again, from the URLs that their rows hold now."""
@@ -132,7 +142,7 @@ async def opened(
 
 
 async def _finish(io: SyncIO, status: str) -> None:
-    """Store and tell how the job ended: `partial` where something failed again."""
+    """Store and tell how the job ended: `partial` where something failed again or a table could not be read."""
     tables = await io.state.job_tables(io.job.id)
     for table in tables:
         if table.status in ("pending", "running"):
@@ -141,7 +151,10 @@ async def _finish(io: SyncIO, status: str) -> None:
             await io.state.set_job_table(io.job.id, table.table, ended)
     counts = sum((table.counts for table in tables), Counts())
     files = sum((table.files for table in tables), FileCounts())
-    if status == "completed" and (counts.failed or files.failed):
+    left = sum(table.status == "failed" for table in tables)
+    if status == "completed" and left and left == len(tables):
+        status = "failed"
+    elif status == "completed" and (counts.failed or files.failed or left):
         status = "partial"
     await io.state.finish_job(io.job.id, status)
     seconds = max(0.0, io.clock() - (io.job.started_at or io.clock()))

@@ -10,7 +10,17 @@ from ingestion.events import Counts, FileCounts
 from ingestion.state.connection import StateConnection, Transaction, dumps, loads
 from ingestion.state.types import JobTable
 
-_COUNTS: Final = ("read", "indexed", "failed", "skipped", "warned", "deleted", "size_bytes")
+_COUNTS: Final = (
+    "read",
+    "indexed",
+    "failed",
+    "skipped",
+    "warned",
+    "deleted",
+    "size_bytes",
+    "inserted",
+    "updated",
+)
 _FILES: Final = ("found", "downloaded", "failed", "skipped", "size_bytes")
 
 _SUMS: Final = ", ".join(
@@ -38,19 +48,22 @@ MOVE: Final = """INSERT INTO job_tables (job, table_id, status, method, expected
         finished_at = CASE WHEN :ended THEN :now WHEN :status IS NULL THEN finished_at END"""
 # Add a batch's counts to its table.
 ADD: Final = """INSERT INTO job_tables (job, table_id, status, read, indexed, failed, skipped, warned, deleted,
-        size_bytes, files_found, files_downloaded, files_failed, files_skipped, files_size_bytes, started_at)
+        size_bytes, inserted, updated, files_found, files_downloaded, files_failed, files_skipped,
+        files_size_bytes, started_at)
     VALUES (:job, :table_id, 'running', :read, :indexed, :failed, :skipped, :warned, :deleted, :size_bytes,
-        :files_found, :files_downloaded, :files_failed, :files_skipped, :files_size_bytes, :now)
+        :inserted, :updated, :files_found, :files_downloaded, :files_failed, :files_skipped,
+        :files_size_bytes, :now)
     ON CONFLICT (job, table_id) DO UPDATE SET read = read + :read, indexed = indexed + :indexed,
         failed = failed + :failed, skipped = skipped + :skipped, warned = warned + :warned,
         deleted = deleted + :deleted, size_bytes = size_bytes + :size_bytes,
+        inserted = inserted + :inserted, updated = updated + :updated,
         files_found = files_found + :files_found, files_downloaded = files_downloaded + :files_downloaded,
         files_failed = files_failed + :files_failed, files_skipped = files_skipped + :files_skipped,
         files_size_bytes = files_size_bytes + :files_size_bytes"""
 # Begin a table anew: its counts are nought again.
 RESET: Final = """UPDATE job_tables SET read = 0, indexed = 0, failed = 0, skipped = 0, warned = 0, deleted = 0,
-        size_bytes = 0, files_found = 0, files_downloaded = 0, files_failed = 0, files_skipped = 0,
-        files_size_bytes = 0
+        size_bytes = 0, inserted = 0, updated = 0, files_found = 0, files_downloaded = 0, files_failed = 0,
+        files_skipped = 0, files_size_bytes = 0
     WHERE job = :job AND table_id = :table_id"""
 # All tables of a job together.
 TOTALS: Final = f"""SELECT {_SUMS} FROM job_tables WHERE job = :job"""

@@ -123,8 +123,14 @@ V4: Final = (
     "CREATE INDEX files_by_checksum ON files (checksum) WHERE checksum <> ''",
 )
 
+V5: Final = (
+    # Of the rows indexed those that the index did not hold before the job, and those it held otherwise.
+    "ALTER TABLE job_tables ADD COLUMN inserted INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE job_tables ADD COLUMN updated INTEGER NOT NULL DEFAULT 0",
+)
+
 Migrations = Sequence[Sequence[str]]
-MIGRATIONS: Final[Migrations] = (V1, V2, V3, V4)
+MIGRATIONS: Final[Migrations] = (V1, V2, V3, V4, V5)
 """Migration N brings a file of version N - 1 to version N. Only ever appended to."""
 
 

@@ -208,7 +208,8 @@ async def finish(
         "tables": [
             {"table": t.table, "status": t.status, "message": t.message, "read": t.counts.read,
              "indexed": t.counts.indexed, "failed": t.counts.failed, "skipped": t.counts.skipped,
-             "warned": t.counts.warned, "deleted": t.counts.deleted}
+             "warned": t.counts.warned, "deleted": t.counts.deleted, "inserted": t.counts.inserted,
+             "updated": t.counts.updated}
             for t in result.tables
         ],
     }  # fmt: skip

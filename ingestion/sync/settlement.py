@@ -315,7 +315,23 @@ async def feed(
             result.failures += row_failures.warnings(run.table, document, columns)
             warned += 1
     indexed, size_bytes = len(result.fed) - before, sum([d.size_bytes for d in result.fed[before:]])
-    result.count(read=indexed, indexed=indexed, warned=warned, size_bytes=size_bytes)
+    inserted, updated = _told_apart(run, result.fed[before:], entries) if entries else (indexed, 0)
+    result.count(
+        read=indexed, indexed=indexed, warned=warned, size_bytes=size_bytes, inserted=inserted, updated=updated
+    )  # fmt: skip
+
+
+def _told_apart(
+    run: TableRun, fed: Sequence[Document], entries: Mapping[str, LedgerEntry]
+) -> tuple[int, int]:
+    """How many of the documents the index did not hold, and how many it held otherwise.
+
+    One that this read fed before was counted then.
+    """
+    held = [(d.digest, entry) for d in fed if (entry := entries.get(d.key)) is not None]
+    changed = [entry for digest, entry in held if entry.digest != digest]
+    updated = sum(not run.first_seq or entry.read_seq < run.first_seq for entry in changed)
+    return len(fed) - len(held), updated
 
 
 async def send(

@@ -144,11 +144,13 @@ async def where_to_start(
     mark: str,
     source: str,
     zone: str,
+    unversioned: str = "",
 ) -> Start:
     """What an incremental sync has to read.
 
     `synced` says whether an earlier one reached its end, `mark` is the table's fingerprint now, `source` tells
-    the server, its timeline and the database, `zone` is the setting `source_timezone`.
+    the server, its timeline and the database, `zone` is the setting `source_timezone`; `unversioned` says why
+    row versions do not tell of every change, if they do not.
     """
     if not synced:
         return Start(Mode.FULL)
@@ -165,8 +167,10 @@ async def where_to_start(
     before = str(known.detail.get("source", ""))
     if server_info.another_source(before, source):
         return Start(Mode.COMPARE, reason="another server, timeline or database answers than last time")
-    if known.detail.get("fingerprint") != mark:
-        return Start(Mode.COMPARE, reason="columns, references or masks have changed")
+    if why := _changed(str(known.detail.get("fingerprint", "")), mark):
+        return Start(Mode.COMPARE, reason=why)
+    if unversioned:
+        return Start(Mode.COMPARE, reason=unversioned)
     if known.oid != layout.oid:
         return Start(Mode.COMPARE, reason="the table was made anew")
     now = await source_reader.horizon(db)
@@ -185,6 +189,17 @@ def _made_otherwise(known: TableState, zone: str) -> str:
         )
     before = str(known.detail.get("zone", zone))
     return f"source_timezone was {before} and is now {zone}" if before != zone else ""
+
+
+def _changed(before: str, now: str) -> str:
+    """What two fingerprints differ in; empty where they are the same."""
+    if before.partition(".")[0] != now.partition(".")[0]:
+        return "columns, references or masks have changed"
+    if before != now:
+        return (
+            "labels or members of its types, or columns under their old names, have changed in the catalogue"
+        )
+    return ""
 
 
 def _known_leaves(known: TableState) -> frozenset[int]:
@@ -265,8 +280,11 @@ def with_chosen_key(table: Table, known: TableState | None) -> Table:
     return replace(table, key_columns=list(known.key_columns), key_basis=basis, key_indexed=False)
 
 
-def fingerprint(schema: SchemaMap, table: Table, masks: object) -> str:
-    """Changes when equal rows may become other documents: columns, references, masks, this program."""
+def fingerprint(schema: SchemaMap, table: Table, masks: object, facts: str = "") -> str:
+    """Changes when equal rows may become other documents: columns, references, masks, this program.
+
+    Behind the point stand the `facts` of the catalogue, by which equal rows may hold other values.
+    """
     parts = [
         TRANSFORM_VERSION,
         table.key_columns,
@@ -277,7 +295,7 @@ def fingerprint(schema: SchemaMap, table: Table, masks: object) -> str:
         ),
         repr(masks),
     ]
-    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:16]
+    return f"{hashlib.sha256(orjson.dumps(parts)).hexdigest()[:16]}.{facts}"
 
 
 async def _has_pages(run: TableRun) -> bool:

@@ -19,7 +19,15 @@ from ingestion.events import Counts, Event, Noted, TableFinished, TableStarted
 from ingestion.postgres import db_errors, server_info
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.state.types import BatchCommit, CheckpointUpdate, TableState
-from ingestion.sync import deletes, partitions, reconciliation, settlement, source_reader, table_plan
+from ingestion.sync import (
+    catalog_facts,
+    deletes,
+    partitions,
+    reconciliation,
+    settlement,
+    source_reader,
+    table_plan,
+)
 from ingestion.sync.job_control import Paused
 from ingestion.sync.partitions import Kind
 from ingestion.sync.pipeline import ahead, finished_first
@@ -86,12 +94,13 @@ class TableSync:
         table, known = await self._table()
         run = await self._begin(table, done)
         run.rows_before = known.detail.get("rows") if known is not None else None
-        mark = table_plan.fingerprint(self.transform.schema, table, self.transform.masks)
+        facts = await catalog_facts.load(self.io.db, table)
+        mark = table_plan.fingerprint(self.transform.schema, table, self.transform.masks, facts.mark)
         fruitless = 0
         while True:
             before = run.counts.read
             try:
-                plan = await self._plan(run, known, mark)
+                plan = await self._plan(run, known, mark, facts.unversioned)
                 if not self._announced:
                     await self._announce(run, plan)
                 await self._read(run, plan)
@@ -153,7 +162,7 @@ class TableSync:
             left=left, doubts={*left.keys, *left.gone},
         )  # fmt: skip
 
-    async def _plan(self, run: TableRun, known: TableState | None, mark: str) -> TablePlan:
+    async def _plan(self, run: TableRun, known: TableState | None, mark: str, unversioned: str) -> TablePlan:
         """The stored plan of an earlier run, or a new one, stored."""
         stored = await self.io.state.partitions(self.io.job.id, self.name)
         if stored:
@@ -162,8 +171,9 @@ class TableSync:
         if not self._full:
             synced = await self.io.state.last_success(self.name) is not None
             start = await table_plan.where_to_start(
-                self.io.db, run.table, known, synced, mark, self.io.source, self.transform.source_timezone
-            )
+                self.io.db, run.table, known, synced, mark, self.io.source, self.transform.source_timezone,
+                unversioned,
+            )  # fmt: skip
             if start.reason:
                 what = "comparing every row" if start.mode is Mode.COMPARE else "feeding every row again"
                 await self._note(f"{what}: {start.reason}")
@@ -194,7 +204,8 @@ class TableSync:
             )
         if plan.mark and plan.mark != mark and not self._announced:
             await self._note(
-                "columns, references or masks have changed since the job began: the next sync compares every row"
+                "columns, types, references or masks have changed since the job began: "
+                "the next sync compares every row"
             )
         run.reader = run.reader.over(await source_reader.layout(self.io.db, run.table))
         moved = partitions.moved(

@@ -1,6 +1,7 @@
 """Failures tried again: the row is read anew from the source, and what becomes of it replaces the failure.
 
-A row that is gone resolves its failures; a row that fails again keeps its failure, with one more attempt.
+A row that is gone resolves its failures; a row that fails again keeps its failure, with one more attempt. A table
+that cannot be read keeps its failures as they are, and costs the others nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
+from ingestion import errors
 from ingestion.connections import Connections
 from ingestion.jobs import job_services
 from ingestion.jobs.job_services import JobServices
-from ingestion.reports import RetryReport
+from ingestion.postgres import db_errors
+from ingestion.reports import RetryReport, Untried
 from ingestion.state.store import StateStore
 from ingestion.state.types import Failure, FailureFilter
 from ingestion.sync import deletes, reconciliation, settlement
@@ -28,7 +31,7 @@ async def retry(connections: Connections, filter: FailureFilter, *, canary: int 
     """Retry the open failures that the filter matches, with `canary` only so many of them.
 
     Raises errors.WriterLocked while a job runs, errors.VespaUnavailable and errors.SourceUnavailable as a
-    job does; what was settled until then stands.
+    job does; what was settled until then stands. A table that alone cannot be read is in the report's `untried`.
     """
     state = await connections.state()
     # What fails for another reason meanwhile is a new failure: it is for the next retry.
@@ -39,22 +42,44 @@ async def retry(connections: Connections, filter: FailureFilter, *, canary: int 
     has_files = any("file" in kinds for kinds in counts.values())
     total = sum(sum(kinds.values()) for kinds in counts.values())
     canaries: list[int] = []
+    untried: list[Untried] = []
     async with job_services.opened(connections, "retry", sorted(counts), fetch_files=has_files) as services:
         for table in sorted(counts):
             only = replace(filter, tables=(settlement.glob_of(table),))
-            if table not in {known.name for known in services.transform.schema.tables}:
-                gone = [failure.id async for failure in state.failures(only)]
-                await state.resolve_failures(gone, "the table is no longer in the source")
-            elif canary is None:
-                await _all_of(services, table, only)
-            elif step := [f async for f in _first(state, only, canary - len(canaries))]:
-                await _table(services, table, step)
-                canaries += [failure.id for failure in step]
+            try:
+                if table not in {known.name for known in services.transform.schema.tables}:
+                    gone = [failure.id async for failure in state.failures(only)]
+                    await state.resolve_failures(gone, "the table is no longer in the source")
+                elif canary is None:
+                    await _all_of(services, table, only)
+                elif step := [f async for f in _first(state, only, canary - len(canaries))]:
+                    await _table(services, table, step)
+                    canaries += [failure.id for failure in step]
+            except errors.IngestionError as error:
+                if not _of_table_alone(error):
+                    raise
+                untried.append(Untried(table, await state.failure_count(only), _said(error)))
+                await services.leave(table, untried[-1].message)
+    left = tuple(table for table in untried if table.failures)
     if canary is None:
-        failed = await state.failure_count(filter)
-        return RetryReport(total, total - failed, failed)
+        unread = sum(table.failures for table in left)
+        failed = await state.failure_count(filter) - unread
+        return RetryReport(total - unread, total - unread - failed, failed, untried=left)
     failed = await state.failure_count(FailureFilter(kinds=None, ids=tuple(canaries)))
-    return RetryReport(len(canaries), len(canaries) - failed, failed, stopped_after_canary=True)
+    return RetryReport(
+        len(canaries), len(canaries) - failed, failed, stopped_after_canary=True, untried=left
+    )  # fmt: skip
+
+
+def _of_table_alone(error: errors.IngestionError) -> bool:
+    """Whether other tables may well be read although one ends like this."""
+    if isinstance(error, errors.VespaUnavailable | errors.StateError):
+        return False
+    return not (isinstance(error, errors.ConnectionError) and db_errors.is_transient(error))
+
+
+def _said(error: errors.IngestionError) -> str:
+    return f"{error} {error.hint}".strip()
 
 
 async def _all_of(services: JobServices, table: str, filter: FailureFilter) -> None:

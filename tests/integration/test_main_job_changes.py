@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import command_world
 from command_world import CommandLine, Ran
@@ -64,6 +65,9 @@ def test_an_incremental_run_follows_inserts_updates_and_deletes(commands: Comman
     ran = commands("sync", "--once", "--json", *TABLES)
     assert ran.code == 0, ran.err
     assert ran.json["kind"] == "incremental"
+    told = next(t for t in ran.json["tables"] if t["table"] == "vendors")
+    assert (told["inserted"], told["updated"], told["deleted"]) == (1, 1, 1)
+    assert [ran.json["totals"][name] for name in ("inserted", "updated", "deleted")] == [1, 1, 1]
     after = documents(commands)
     assert after[f"vendors:{ids[0]}"]["metadata"]["name"] == "Renamed & Sons"
     assert f"vendors:{ids[1]}" not in after
@@ -72,6 +76,10 @@ def test_an_incremental_run_follows_inserts_updates_and_deletes(commands: Comman
     assert len(after) == rows
     idle = commands("ingest", "--incremental", "--json", *TABLES)
     assert totals(idle)[1:3] == (0, 0)
+    report = commands("sync", "--once", *TABLES).out.splitlines()
+    assert report[0].split() == [
+        "table", "status", "read", "indexed", "failed", "skipped", "warned", "inserted", "updated", "deleted"
+    ]  # fmt: skip
     assert commands("verify", *TABLES).code == 0
     cleared = commands("checkpoints", "clear", "vendors", "--json")
     assert cleared.json == {"cleared": "vendors"}
@@ -128,17 +136,17 @@ def test_a_retry_settles_what_was_mended_in_the_source(commands: CommandLine) ->
     assert causes == {"null_key", "duplicate_key"}
     untouched = commands("failures", "retry", "--json")
     assert untouched.code == 3
-    assert untouched.json == {"tried": len(listed), "resolved": 0, "failed": len(listed)}
+    assert untouched.json == {"tried": len(listed), "resolved": 0, "failed": len(listed), "untried": []}
     retried = commands("jobs", "list", "--json").json["items"][0]
     assert (retried["kind"], retried["status"]) == ("retry", "partial")
     assert [c["sync_status"] for c in commands("checkpoints", "list", "--json").json["items"]] == ["partial"]
     # Three first; where they fail again the rest is left alone.
     canary = commands("failures", "retry", "--canary", "--json")
-    assert (canary.code, canary.json) == (3, {"tried": 3, "resolved": 0, "failed": 3})
+    assert (canary.code, canary.json) == (3, {"tried": 3, "resolved": 0, "failed": 3, "untried": []})
     assert "the rest was not tried" in canary.err
     cluster = commands("failures", "retry", "--cause", "null_key", "--json").json
     nameless = sum(item["cause"] == "null_key" for item in listed)
-    assert cluster == {"tried": nameless, "resolved": 0, "failed": nameless}
+    assert cluster == {"tried": nameless, "resolved": 0, "failed": nameless, "untried": []}
     doubled = next(item["key"] for item in listed if item["cause"] == "duplicate_key")
     one = next(item["id"] for item in listed if item["key"] == doubled)
     assert commands("failures", "retry", "--id", str(one), "--json").json["tried"] == 1
@@ -321,6 +329,49 @@ def test_failures_of_a_dropped_table_are_over_and_those_of_others_are_tried(comm
     assert 0 < gone < len(listed)
     sql(commands, "DROP TABLE trades")
     tried = commands("failures", "retry", "--json").json
-    assert tried == {"tried": len(listed), "resolved": gone, "failed": len(listed) - gone}
+    assert tried == {"tried": len(listed), "resolved": gone, "failed": len(listed) - gone, "untried": []}
     over = commands("failures", "list", "--all", "--json", "--table", "trades").json["items"]
     assert {(item["status"]) for item in over} == {"resolved"}
+
+
+def test_a_table_that_cannot_be_read_keeps_its_failures_and_those_of_others_are_tried(
+    commands: CommandLine,
+) -> None:
+    sql(commands, "CREATE TABLE abc AS SELECT NULL::bigint AS id, i FROM generate_series(1, 3) i")
+    sql(commands, "INSERT INTO abc SELECT i, i FROM generate_series(1, 60) i")
+    reader = commands.environment["PROCORE_NAMESPACE"] + "_reader"
+    sql(commands, f"CREATE ROLE {reader} LOGIN")
+    sql(commands, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+    url = urlsplit(commands.environment["PROCORE_DATABASE_URL"])
+    as_reader = urlunsplit(url._replace(netloc=f"{reader}@{url.netloc.rpartition('@')[2]}"))
+    try:
+        assert commands("ingest", "--full", "--tables", "abc,photos").code == 3
+        listed = commands("failures", "list", "--json", "--limit", "200").json["items"]
+        barred = sum(item["table"] == "abc" for item in listed)
+        sql(commands, f"REVOKE SELECT ON abc FROM {reader}")
+        sql(commands, "DELETE FROM photos WHERE id IS NULL")
+        nameless = sum(item["cause"] == "null_key" and item["table"] == "photos" for item in listed)
+        ran = commands("failures", "retry", "--json", "--database-url", as_reader)
+        assert ran.code == 3, ran.err
+        assert (ran.json["tried"], ran.json["resolved"]) == (len(listed) - barred, nameless)
+        (left,) = ran.json["untried"]
+        assert (left["table"], left["failures"]) == ("abc", barred)
+        assert "GRANT SELECT ON public.abc" in left["message"]
+        assert "abc: 3 not tried" in ran.err
+        job = commands("jobs", "list", "--json").json["items"][0]
+        assert (job["kind"], job["status"]) == ("retry", "partial")
+        # Its canaries are those that could be tried; alone it leaves nothing that succeeded.
+        canary = commands("failures", "retry", "--canary", "--json", "--database-url", as_reader)
+        others = min(3, len(listed) - barred - nameless)
+        assert (canary.code, canary.json["tried"], canary.json["failed"]) == (3, others, others)
+        alone = commands("failures", "retry", "--table", "abc", "--database-url", as_reader)
+        assert alone.code == 4
+        assert "0 tried, 0 resolved, 0 failed again, 3 not tried" in alone.out
+        assert commands("jobs", "list", "--json").json["items"][0]["status"] == "failed"
+        sync = next(
+            c for c in commands("checkpoints", "list", "--json").json["items"] if c["table_name"] == "abc"
+        )
+        assert sync["sync_status"] == "partial"
+    finally:
+        sql(commands, f"DROP OWNED BY {reader}")
+        sql(commands, f"DROP ROLE {reader}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -47,6 +47,45 @@ async def test_inserts_and_updates_are_fed_and_the_rest_is_not_even_read(synced:
     assert (indexed, failed) == (0, 0)
     assert read == skipped <= 3
     assert counts(await synced.incremental(), "t") == (0, 0, 0, 0)
+
+
+async def test_inserts_updates_and_deletes_are_told_apart(synced: World) -> None:
+    first = (await synced.full()).tables[0].counts
+    assert (first.indexed, first.inserted, first.updated) == (100, 0, 0)
+    await synced.sql(
+        "INSERT INTO t SELECT i, 'new', now() FROM generate_series(101, 107) i",
+        "UPDATE t SET v = 'changed' WHERE id <= 4",
+        "UPDATE t SET v = v WHERE id BETWEEN 11 AND 13",
+        "DELETE FROM t WHERE id IN (50, 51)",
+    )
+    result = await synced.incremental()
+    (table,) = result.tables
+    told = (table.counts.inserted, table.counts.updated, table.counts.deleted, table.counts.skipped)
+    assert told == (7, 4, 2, 3)
+    assert (result.records_inserted, result.records_updated, result.records_deleted) == (7, 4, 2)
+    async with synced.state() as state:
+        (stored,) = await state.job_tables(result.job_id)
+        assert stored.counts == table.counts
+    async with synced.state() as state:
+        assert (await state.job_totals(result.job_id))[0] == table.counts
+
+
+async def test_a_row_met_twice_in_a_read_is_told_of_once(here: World, postgres: EmbeddedPostgres) -> None:
+    await here.sql(
+        "CREATE TABLE t (id bigint, v text)", "INSERT INTO t SELECT i, 'v' FROM generate_series(1, 40) i"
+    )
+    changed: list[str] = []
+
+    def change(event: object) -> None:
+        if isinstance(event, BatchCommitted) and not changed:
+            changed.append(
+                postgres.psql("UPDATE t SET v = 'w' WHERE id = 1", database=urlsplit(here.url).path[1:])
+            )
+
+    result = await here.full(SyncConfig(batch_size=10), publish=change)
+    assert changed
+    assert (await here.column("t", "v"))["1"] == "w"
+    assert (result.records_indexed, result.records_inserted, result.records_updated) == (40, 40, 0)
 
 
 async def test_a_commit_later_than_the_sync_that_began_before_it_is_not_missed(synced: World) -> None:
@@ -293,3 +332,102 @@ async def test_another_source_timezone_moves_every_document(synced: World) -> No
     assert counts(await synced.incremental(source_timezone="Asia/Tokyo"), "t") == (100, 100, 0, 0)
     (moved,) = {fields["updated_at"] for fields in (await synced.documents("t")).values()}
     assert moved == 1704067200_000 - 9 * 3600_000
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "before", "after"),
+    [
+        pytest.param(
+            "CREATE TYPE state AS ENUM ('open', 'shut'); CREATE TABLE e (id bigint, v state);"
+            "INSERT INTO e SELECT i, 'open' FROM generate_series(1, 30) i",
+            "ALTER TYPE state RENAME VALUE 'open' TO 'ajar'",
+            "open",
+            "ajar",
+            id="enum",
+        ),
+        pytest.param(
+            "CREATE TYPE state AS ENUM ('open', 'shut'); CREATE DOMAIN said AS state;"
+            "CREATE TYPE pair AS (a int, b said[]); CREATE TABLE e (id bigint, v pair);"
+            "INSERT INTO e SELECT i, ROW(1, ARRAY['open'::said])::pair FROM generate_series(1, 30) i",
+            "ALTER TYPE state RENAME VALUE 'open' TO 'ajar'",
+            "(1,{open})",
+            "(1,{ajar})",
+            id="enum in an array in a composite",
+        ),
+        pytest.param(
+            "CREATE TYPE pair AS (a int, b int); CREATE TABLE e (id bigint, v pair);"
+            "INSERT INTO e SELECT i, ROW(1, 2)::pair FROM generate_series(1, 30) i",
+            "ALTER TYPE pair ADD ATTRIBUTE c int",
+            "(1,2)",
+            "(1,2,)",
+            id="composite",
+        ),
+        pytest.param(
+            "CREATE TABLE e (id bigint, v text);INSERT INTO e SELECT i, 'old' FROM generate_series(1, 30) i",
+            "ALTER TABLE e DROP COLUMN v, ADD COLUMN v text DEFAULT 'new'",
+            "old",
+            "new",
+            id="column under its old name",
+        ),
+        pytest.param(
+            "CREATE TABLE named (a int); CREATE TABLE e (id bigint, v regclass);"
+            "INSERT INTO e SELECT i, 'named' FROM generate_series(1, 30) i",
+            "ALTER TABLE named RENAME TO renamed",
+            "named",
+            "renamed",
+            id="name of a table",
+        ),
+    ],
+)
+async def test_what_the_catalogue_alone_changes_is_compared_and_said(
+    here: World, make: str, change: str, before: str, after: str
+) -> None:
+    await here.sql(make)
+    await here.full(SyncConfig(tables=["e"]))
+    assert set((await here.column("e", "v")).values()) == {before}
+    await here.incremental(SyncConfig(tables=["e"]))
+    here.events.clear()
+    await here.sql(change)
+    await here.discover()
+    assert counts(await here.incremental(SyncConfig(tables=["e"])), "e") == (30, 30, 0, 0)
+    assert set((await here.column("e", "v")).values()) == {after}
+    (said,) = [event.message for event in here.events if isinstance(event, Noted)]
+    assert said.startswith("comparing every row: ")
+    assert "catalogue" in said or "names of database objects" in said
+
+
+async def test_a_catalogue_that_stays_as_it_is_makes_nothing_compared(here: World) -> None:
+    await here.sql(
+        "CREATE TYPE state AS ENUM ('open', 'shut')",
+        "CREATE TABLE e (id bigint, v state, m money, at timestamptz, g int GENERATED ALWAYS AS (id * 2) STORED)",
+        "INSERT INTO e SELECT i, 'open', 3, now() FROM generate_series(1, 30) i",
+    )
+    await here.full()
+    await here.discover()
+    await here.incremental()
+    assert counts(await here.incremental(), "e") == (0, 0, 0, 0)
+
+
+async def test_rows_that_a_policy_brings_into_sight_are_not_missed(
+    here: World, postgres: EmbeddedPostgres, vespa_url: str, tmp_path: Path
+) -> None:
+    """They have row versions of long ago."""
+    role = f"{here.namespace}_seer"
+    await here.sql(
+        "CREATE TABLE e (id bigint, v text)",
+        "INSERT INTO e SELECT i, 'v' FROM generate_series(1, 30) i",
+        "ALTER TABLE e ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY part ON e USING (id <= 20)",
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT ON e TO {role}",
+    )
+    url = urlsplit(here.url)
+    seen_by = urlunsplit(url._replace(netloc=f"{role}@{url.netloc.rpartition('@')[2]}"))
+    try:
+        async with world(seen_by, vespa_url, here.namespace, tmp_path) as limited:
+            assert counts(await limited.full(), "e") == (20, 20, 0, 0)
+            await here.sql("ALTER POLICY part ON e USING (id <= 25)")
+            assert counts(await limited.incremental(), "e") == (5, 5, 0, 0)
+            assert len(await limited.documents("e")) == 25
+    finally:
+        await here.sql(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
