@@ -318,6 +318,10 @@ class Vocabulary:
         if entry.words:
             self.by_first[entry.words[0]].append(entry)
 
+    def is_surrogate(self, entry: Entry, key: Key) -> bool:
+        """Whether the key's own name says that it is an id, so neither a code nor a number."""
+        return entry.parsed[key.column.name].strong
+
     def names_other_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
         """Whether another table has exactly this name."""
         return bool(self._owners.get("".join(stem), set()) - {entry.table.name})

@@ -202,10 +202,11 @@ class NameMatcher:
                 found += self._by_head(ask)
         kind = self.polymorphic_type(ask.source.table, ask.column)
         if kind is not None:
+            open_kind = ask.stem[-1] in words.KINDS_OF_THINGS
             found = [
                 replace(
                     m,
-                    score=m.score * (0.85 if m.score >= 0.95 else 0.5),
+                    score=m.score * (0.85 if m.score >= 0.95 and not open_kind else 0.5),
                     why=f"{m.why}; {kind.name} may choose another table",
                 )
                 for m in found
@@ -220,6 +221,9 @@ class NameMatcher:
         score *= best[1]
         if target.table.schema != ask.source.table.schema:
             score *= 0.97
+        if ask.parsed.key_word in words.LABELS and self._words.is_surrogate(target, best[0]):
+            # The `post_number` of a notification is no `id` of a post.
+            score *= 0.6
         if not ask.parsed.key_word:
             score *= 0.93
         elif not ask.parsed.strong and ask.parsed.key_word != "key":
@@ -259,8 +263,11 @@ class NameMatcher:
         own = role[-1] in words.SELF_WORDS or role[0] in words.SELF_WORDS
         if not own and not ask.parsed.key_word:
             return []
-        why = f"it is another row of {ask.source.table.name}"
-        return [Fit(ask.source, len(alias), 0.95 if own else 0.84, why)]
+        # A word that does not say how two rows relate may as well say whose number it is: `acme_order_id`.
+        known = any(w in words.RELATING for w in role)
+        foreign = any(w in words.FOREIGN for w in role)
+        score = 0.3 if foreign else 0.95 if own else 0.84 if known else 0.6
+        return [Fit(ask.source, len(alias), score, f"it is another row of {ask.source.table.name}")]
 
     def _prefer_relatives(self, ask: Ask, found: list[Fit]) -> list[Fit]:
         """Between `nodes` and `current_nodes`: the one that shares more of the source table's own name."""
