@@ -52,6 +52,11 @@ class Fit:
     dropped: tuple[str, ...] = ()
     is_exact: bool = False
 
+    @property
+    def is_weak(self) -> bool:
+        """Whether the column leaves out words that nothing else supplies."""
+        return bool(self.dropped) and self.score < RELATIVE * 0.98
+
 
 def fit(ask: Ask, alias: tuple[str, ...], target: Entry) -> Fit:
     """How well the column fits `target`, called `alias`; both end in the same word."""
@@ -148,7 +153,7 @@ def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...
         return result(0.97, f"it is the name of {table}")
     if not role:
         if source == dropped and _belongs_to(target, source):
-            return result(0.6, f"it is {table}, whose rows belong to rows of this table")
+            return result(0.5, f"it is {table}, whose rows belong to rows of this table")
         if source[: len(dropped)] == dropped:
             return result(RELATIVE, f"it is {table} without the words that both tables begin with")
         if len(source) > 1 and alias == (*stem, source[-1]):
@@ -156,7 +161,7 @@ def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...
         common = _common_prefix(dropped, source)
         if len(dropped) - common > 1:
             # `group_id` is hardly one of the `ci_resource_groups`, least of all where nothing else is of that part.
-            return result(0.6, f"it is the end of {table}")
+            return result(0.5, f"it is the end of {table}")
         near = common > 0 and common == len(dropped) - 1
         return result(
             (0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}"

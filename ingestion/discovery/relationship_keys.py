@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from ingestion.discovery import relationship_words as words
 from ingestion.discovery.relationship_parsing import REFERENCE_FAMILIES, ParsedName, parse_words, type_family
@@ -304,7 +305,7 @@ class Vocabulary:
             self.by_key_name[key.column.name.lower()].append((entry, key))
             # A key that is named after no other table is another name of its own.
             if key.likely >= 0.5 and claimed[key.stem] == 1 and not self.ends_in_other_table(key.stem, entry):
-                names.setdefault(key.stem, 0.97 if key.likely >= 0.9 else 0.85)
+                names.setdefault(key.stem, self._as_name(entry, key))
         entry.aliases = list(names)
         for alias, weight in names.items():
             if not alias:
@@ -312,11 +313,19 @@ class Vocabulary:
             self.by_last[alias[-1]].append((alias, entry, weight))
             joined = "".join(alias)
             self.by_compact[joined].append((entry, weight))
-            for start in range(1, len(joined) - 3):
+            begun = set(accumulate(len(word) for word in alias))
+            for start in set(range(1, len(joined) - 3)) - begun:
                 self.by_compact_end[joined[start:]].append((entry, weight))
             self.by_letter[alias[-1][0]].append((alias, entry))
         if entry.words:
             self.by_first[entry.words[0]].append(entry)
+
+    def _as_name(self, entry: Entry, key: Key) -> float:
+        """How well the table goes by the name of its key."""
+        own = entry.parsed[key.column.name].key_word or self.home_strength(entry, key)
+        # The `gid` of a redirect, which many tables have, is what is redirected and no name for redirects.
+        usual = 0 if own else sum(key.column.name in e.parsed for e in self.entries.values())
+        return 0.5 if usual > 3 else 0.97 if key.likely >= 0.9 else 0.85
 
     def is_surrogate(self, entry: Entry, key: Key) -> bool:
         """Whether the key's own name says that it is an id, so neither a code nor a number."""

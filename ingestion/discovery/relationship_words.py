@@ -63,6 +63,9 @@ def singular(word: str) -> str:
         return word[:-3] + "y"
     if word.endswith(("sses", "shes", "ches", "xes", "zes", "uses")) or word.endswith("oes"):
         word = word[:-2]
+    elif word.endswith(("fis", "jis", "kis", "pis")):
+        # `rfis`, `emojis`, `wikis`, `kpis` are plurals, unlike `basis`.
+        word = word[:-1]
     elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
     # A final e goes in both forms, so that `cache`/`caches` and `house`/`houses` meet.
@@ -194,6 +197,9 @@ FOREIGN = stem_set(
     twilio twitter xero youtube zendesk"""
 )
 """Before a table's name these say that the number is one of another system: `stripe_customer_id`."""
+
+MACHINES = stem_set("auto automatic automatically machine system")
+"""Beside a participle these say that no person did it: `auto_canceled_by_id`."""
 
 KINDS_OF_THINGS = stem_set(
     """activity actor attachment author container context element entity holder item member model node object origin
