@@ -90,6 +90,9 @@ def _best_index(table: Table, nullable: Mapping[str, bool]) -> Index | None:
 
 def _prove_id(table: Table, found: KeyFigures | None) -> None:
     table.key_columns, table.key_basis = [], "row_hash"
+    if found is None and not table.readable:
+        table.key_note = "not known: the table cannot be read"
+        return
     if found is None:
         has_id = table.has_column("id")
         if has_id and not table.row_count and table.row_count_exact:
