@@ -164,7 +164,7 @@ def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...
             return result(0.5, f"it is the end of {table}")
         near = common > 0 and common == len(dropped) - 1
         return result(
-            (0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}"
+            (0.88 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}"
         )
     if not dropped:
         if any(word in words.FOREIGN for word in role):

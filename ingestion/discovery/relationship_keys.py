@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 
 from ingestion.discovery import relationship_words as words
 from ingestion.discovery.relationship_parsing import REFERENCE_FAMILIES, ParsedName, parse_words, type_family
@@ -21,6 +20,8 @@ _NOISE_FIRST = frozenset(
 )
 _NOISE_LAST = frozenset({"tbl", "table", "dim", "fact", "master", "mst", "lookup", "lkp"})
 
+_RARE = 3
+"""Columns of one name in more tables than that are no table's own."""
 
 _SUFFIXES = sorted(words.KEY_WORDS, key=len, reverse=True)
 
@@ -87,7 +88,8 @@ class Vocabulary:
             {table.schema for table in tables},
         )
         raw_names = {table.name: self.splitter.stems(table.relname or table.name) for table in tables}
-        shared, spaces, whole = _shared_prefixes(raw_names), _namespaces(raw_names), set(raw_names.values())
+        shared, whole = _shared_prefixes(raw_names), set(raw_names.values())
+        spaces = _namespaces({n: _without_noise(raw, shared) for n, raw in raw_names.items()})
         for table in tables:
             raw = raw_names[table.name]
             plain = _without_noise(raw, shared)
@@ -101,6 +103,7 @@ class Vocabulary:
         ends = {name[i:] for name in self._owners for i in range(len(name) - 2)}
         for entry in self.entries.values():
             self._read_columns(entry, ends)
+        self._column_names = Counter(name for entry in self.entries.values() for name in entry.parsed)
         for entry in self.entries.values():
             self._find_keys(entry)
         self._settle_shared_keys()
@@ -313,8 +316,7 @@ class Vocabulary:
             self.by_last[alias[-1]].append((alias, entry, weight))
             joined = "".join(alias)
             self.by_compact[joined].append((entry, weight))
-            begun = set(accumulate(len(word) for word in alias))
-            for start in set(range(1, len(joined) - 3)) - begun:
+            for start in range(1, len(joined) - 3):
                 self.by_compact_end[joined[start:]].append((entry, weight))
             self.by_letter[alias[-1][0]].append((alias, entry))
         if entry.words:
@@ -324,8 +326,8 @@ class Vocabulary:
         """How well the table goes by the name of its key."""
         own = entry.parsed[key.column.name].key_word or self.home_strength(entry, key)
         # The `gid` of a redirect, which many tables have, is what is redirected and no name for redirects.
-        usual = 0 if own else sum(key.column.name in e.parsed for e in self.entries.values())
-        return 0.5 if usual > 3 else 0.97 if key.likely >= 0.9 else 0.85
+        usual = not own and self._column_names[key.column.name] > _RARE
+        return 0.5 if usual else 0.97 if key.likely >= 0.9 else 0.85
 
     def is_surrogate(self, entry: Entry, key: Key) -> bool:
         """Whether the key's own name says that it is an id, so neither a code nor a number."""
@@ -347,8 +349,11 @@ class Vocabulary:
                 continue
             # `users` before `company_users` before `admin_github_users`; links between tables hold no people.
             weight *= 0.93 ** (len(entry.words) - 1)
-            links = sum(1 for key in entry.parsed.values() if key.strong and key.stem)
-            if len(entry.words) > 1 and links >= 2 and links * 2 >= len(entry.table.columns):
+            own = {key.column.name for key in entry.keys if key.likely >= 0.9 and not key.composite}
+            links = sum(
+                1 for name, key in entry.parsed.items() if key.strong and key.stem and name not in own
+            )
+            if len(entry.words) > 1 and links >= 2 and links * 2 >= len(entry.table.columns) + len(own):
                 weight *= 0.4
             self.people.append((entry, weight))
         if max((weight for _, weight in self.people), default=0.0) < 0.55:

@@ -257,6 +257,9 @@ class NameMatcher:
         longest = max((f.overlap for f in found if f.score >= 0.8), default=0)
         for one in found:
             score = one.score * (0.75 if one.overlap < longest else 1.0)
+            if one.dropped and ask.parsed.key_word in words.LABELS:
+                # The `label_code` of a label is no part of the name of a `release_label`.
+                score *= 0.6
             match = self._weak_match if one.is_weak else self._match
             yield from match(ask, one.target, score, one.why)
         if len(stem) >= 2 and stem[-1] in words.SELF_WORDS and stem[:-1] == ask.source.words:
@@ -399,21 +402,23 @@ class NameMatcher:
         joined = "".join(ask.stem)
         if len(joined) < 4:
             return
-        # Where a word of its own begins, the words have been looked at already.
-        begun = set(accumulate(len(word) for word in ask.stem))
+        begins = {0: 0} | {end: n + 1 for n, end in enumerate(accumulate(map(len, ask.stem)))}
         for start in range(len(joined) - 3):
             rest = self._words.by_compact.get(joined[start:])
-            if not rest or start in begun:
+            if not rest:
                 continue
+            tail = ask.stem[begins[start] :] if start in begins else ()
+            role = words.singular(joined[:start])
             for target, weight in rest:
+                if tail and tail in (target.words, target.raw_words):
+                    continue  # Its words have been looked at already, one by one.
                 if target is not ask.source or start:
-                    role = words.singular(joined[:start])
                     unsaid = role in words.FOREIGN or (target is ask.source and role not in words.RELATING)
                     score = (0.97 if start == 0 else 0.5 if unsaid else 0.85) * weight
                     yield from self._match(ask, target, score, f"it ends in the name of {target.table.name}")
             return
         for target, weight in self._words.by_compact_end.get(joined, ()):
-            if target is not ask.source:
+            if target is not ask.source and target.words[-len(ask.stem) :] != ask.stem:
                 yield from self._match(
                     ask, target, 0.75 * weight, f"the name of {target.table.name} ends in it"
                 )

@@ -95,6 +95,15 @@ def asserted(text: str) -> set[str]:
                      id="a-code-is-a-code"),
         pytest.param("themes: id, remote_theme_id\nremote_themes: id", "themes.remote_theme_id -> remote_themes.id",
                      id="a-table-of-what-is-elsewhere"),
+        pytest.param("act_ru_task: id_, execution_id_\nact_ru_execution: id_\nact_ru_case_execution: id_\n"
+                     "act_re_model: id_\nact_id_user: id_", "act_ru_task.execution_id_ -> act_ru_execution.id_",
+                     id="fewest-words-left-out"),
+        pytest.param("act_ru_task: id_, proc_def_id_\nact_re_procdef: id_\nact_ru_job: id_, task_id_\n"
+                     "act_re_model: id_\nact_id_user: id_", "act_ru_task.proc_def_id_ -> act_re_procdef.id_",
+                     id="words-apart-here-and-together-there"),
+        pytest.param("Account: accountId\nAppUser: userId, managerUserId, teamId, email text\n"
+                     "Ticket: ticketId, assigneeId", "Ticket.assigneeId -> AppUser.userId",
+                     id="users-before-accounts"),
         pytest.param("tasks: id, assignee_id\ntask_assignees: id, task_id, user_id\nusers: id",
                      "tasks.assignee_id -> users.id", id="not-one-of-its-own-parts"),
     ],
@@ -127,6 +136,7 @@ def test_habit_is_understood(schema: str, expected: str) -> None:
         ),
         pytest.param("jobs: id, retried_job_id\nx: id", id="own-row-for-no-said-reason"),
         pytest.param("notices: id, post_number\nposts: id", id="a-number-is-no-id"),
+        pytest.param("labels: id, label_code\nrelease_labels: release*", id="its-own-code"),
         pytest.param("orders: id, tax_code\ntaxes: tax_id*", id="a-code-is-no-id"),
         pytest.param("posts: id, group_id\nci_resource_groups: id", id="two-words-left-out"),
         pytest.param("jobs: id, auto_canceled_by_id\nusers: id", id="done-by-no-person"),
