@@ -107,7 +107,6 @@ class FailuresScreen(BaseScreen):
         self.title_panel("#error-panel", "Error")
         self.title_panel("#row-panel", "Source row")
         self.title_panel("#document-panel", "Document")
-        self.query_one("#error").styles.height = 3
         self.set_focus(self._cluster_list)
         self.do_reload()
 
