@@ -248,6 +248,27 @@ Groups = dict[str, Body]
         (f"{GROUPING}#aggregators",
          "all(group(source_table) each(output(sum(key_bucket), min(updated_at), avg(project_id))))",
          {"rfis": {"sum(key_bucket)": 2, "min(updated_at)": 5_000_000_001, "avg(project_id)": 10}}),
+        (f"{GROUPING}#aggregators", "all(group(source_table) each(output(stddev(project_id))))",
+         {"rfis": {"stddev(project_id)": 0.5}}),
+        (f"{GROUPING}#aggregators", "all(group(source_table) each(output(max(project_id * 2 + key_bucket))))",
+         {"rfis": {"max(add(mul(project_id, 2), key_bucket))": 23}}),
+        (f"{GROUPING}#arithmetic-expressions", "all(group(mod(updated_at, 3)) max(5) each(output(count())))",
+         {"0": {"count()": 2}, "1": {"count()": 1}, "2": {"count()": 1}}),
+        (f"{GROUPING}#string-expressions", "all(group(strlen(source_table)) each(output(count())))",
+         {"4": {"count()": 4}, "6": {"count()": 1}}),
+        (f"{GROUPING}#time-expressions", "all(group(time.year(updated_at)) each(output(count())))",
+         {"2128": {"count()": 4}}),
+        (f"{GROUPING}#group", 'all(group("all") each(output(count())))', {"all": {"count()": 5}}),
+        (f"{GROUPING}#multivalue-attributes", 'all(group(metadata{"status"}) each(output(count())))',
+         {"Open": {"count()": 2}, "Closed": {"count()": 2}}),
+        (f"{GROUPING}#multivalue-attributes", "all(group(metadata.key) each(output(count())))",
+         {"status": {"count()": 4}, "place": {"count()": 4}}),
+        (f"{GROUPING}#multivalue-attributes", "all(group(relationships.target_table) each(output(count())))",
+         {"projects": {"count()": 4}, "users": {"count()": 4}}),
+        # Beside a group(…), count() counts its groups: RequestBuilder, ExpressionCountAggregationResult.
+        (f"{GROUPING}#group-list-aggregators",
+         "all(group(source_table) each(output(count()) group(project_id) each(output(count()))))",
+         {"rfis": {"count()": 2}, "photos": {"count()": 1}}),
     ],
 )  # fmt: skip
 def test_groups_hold_the_sums_that_the_page_describes(
@@ -291,6 +312,55 @@ def test_the_count_of_a_list_of_groups_is_that_of_the_groups(index: Vespa, page:
     _, root = index.search(f"{yql} | all(group(source_table) output(count()))")
     assert root["children"][0]["fields"] == {"count()": 2}
     assert "children" not in root["children"][0]
+
+
+@page(f"{GROUPING}#bucket-expressions")
+def test_buckets_have_limits_and_no_value(index: Vespa, page: str) -> None:
+    where = f"source contains '{index.namespace}' and source_table contains 'rfis'"
+    yql = f"select * from {RECORD} where {where} limit 0"
+    for buckets, expected in (
+        ("fixedwidth(project_id, 5)", {("10", "15"): 4}),
+        (
+            "predefined(project_id, bucket(0, 11), bucket[11, inf))",
+            {("0", "11"): 2, ("11", str(2**63 - 1)): 2},
+        ),
+        ("predefined(project_id, bucket(11))", {("11", "12"): 2}),
+        ("predefined(doc_id, bucket('rfis:2', 'rfis:4'))", {("rfis:2", "rfis:4"): 2}),
+    ):
+        _, root = index.search(f"{yql} | all(group({buckets}) each(output(count())))")
+        groups = root["children"][0]["children"][0]["children"]
+        found = {
+            (group["limits"]["from"], group["limits"]["to"]): group["fields"]["count()"]
+            for group in groups
+            if "limits" in group
+        }
+        assert found == expected
+        assert not any("value" in group for group in groups if "limits" in group)
+
+
+@page("querying/grouping.html#hits-per-group")
+def test_groups_list_their_best_hits(index: Vespa, page: str) -> None:
+    where = f"source contains '{index.namespace}' and source_table contains 'rfis'"
+    yql = f"select * from {RECORD} where {where} limit 0"
+    _, root = index.search(
+        f"{yql} | all(group(project_id) order(max(project_id)) each(max(1) each(output(summary(ids)))))",
+        ranking="newest",
+    )
+    groups = root["children"][0]["children"][0]["children"]
+    assert [group["value"] for group in groups] == ["10", "11"]
+    lists = [group["children"][0] for group in groups]
+    assert {(found["id"], found["label"]) for found in lists} == {("hitlist:hits", "hits")}
+    assert [[hit["fields"]["doc_id"] for hit in found["children"]] for found in lists] == [
+        ["rfis:4"],
+        ["rfis:3"],
+    ]
+    assert not any("content_text" in hit["fields"] for found in lists for hit in found["children"])
+    _, root = index.search(f"{yql} | all(each(output(summary())) as(best))", ranking="newest")
+    (best,) = root["children"][0]["children"]
+    assert (best["id"], [hit["fields"]["doc_id"] for hit in best["children"]][:2]) == (
+        "hitlist:best",
+        ["rfis:4", "rfis:3"],
+    )
 
 
 @page(GROUPING)
