@@ -105,6 +105,30 @@ SEARCHES: list[tuple[str, str, str, Body]] = [
     (f"{YQL}#userquery", "userQuery()", "2", {"query": "concrete -pump", "type": "all"}),
     (f"{YQL}#parameter-substitution", "source_table contains @table and project_id = 10", "2 4",
      {"table": "rfis"}),
+    (f"{YQL}#sameelement",
+     "relationships contains sameElement(target_table contains 'users', !(target_id contains '7'))", "", {}),
+    (f"{YQL}#sameelement", "relationships contains sameElement(target_table contains 'projects', "
+     "(target_id contains '1' or target_id contains '5'))", "1 3", {}),
+    (f"{YQL}#near", "content_text contains near('pump', 'foundation')", "", {}),
+    (f"{YQL}#near", "content_text contains ({distance: 3}near('foundation', 'pump'))", "1", {}),
+    (f"{YQL}#onear", "content_text contains ({distance: 1}onear('foundation', 'pour'))", "1", {}),
+    (f"{YQL}#equiv", "content_text contains equiv('steel', 'pump')", "1 3", {}),
+    (f"{YQL}#equiv", "content_text contains equiv('steel', phrase('concrete', 'samples'))", "2 3", {}),
+    (f"{YQL}#alternatives", "content_text contains alternatives({'steel': 1.0, 'pump': 0.7})", "1 3", {}),
+    (f"{YQL}#text", "content_text contains text('steel pump')", "1 3", {}),
+    (f"{YQL}#rank", "rank(content_text contains 'steel', content_text contains 'pump')", "3", {}),
+    (f"{YQL}#nonempty", "nonEmpty(content_text contains 'steel')", "3", {}),
+    (f"{YQL}#matches", "doc_id matches '^rfis:[12]$'", "1 2", {}),
+    (f"{YQL}#matches", "source_id matches '[^34]'", "1 2", {}),
+    (f"{YQL}#fuzzy", "source_table contains ({maxEditDistance: 1}fuzzy('rfas'))", "1 2 3 4", {}),
+    (f"{YQL}#fuzzy", "source_table contains ({maxEditDistance: 1, prefixLength: 3}fuzzy('rfas'))", "", {}),
+    (f"{YQL}#weightedset", "weightedSet(source_id, {'1': 1, '4': 2})", "1 4", {}),
+    (f"{YQL}#dotproduct", "dotProduct(source_id, {'1': 1, '4': 2})", "1 4", {}),
+    (f"{YQL}#wand", "({targetHits: 10}wand(source_id, {'1': 1, '4': 2}))", "1 4", {}),
+    (f"{YQL}#wand", "wand(project_id, [[11, 1], [37, 2]])", "1 3", {}),
+    (f"{YQL}#wand", "wand(project_id, @tokens)", "1 3", {"tokens": "{11:1,37:2}"}),
+    (f"{YQL}#stem", "source_table contains ({stem: false}'rfis')", "1 2 3 4", {}),
+    (f"{YQL}#ranked", "content_text contains ({ranked: false}'steel')", "3", {}),
     (f"{YQL}#where", "true", "1 2 3 4 photos:1", {}),
     (f"{YQL}#where", "false", "", {}),
     (f"{QUERY}#model.type", "userQuery()", "1 2 3", {"query": "concrete steel", "type": "any"}),
@@ -144,6 +168,8 @@ def ids(root: Body) -> list[str]:
     [
         (f"{YQL}#order-by", "order by updated_at desc", {}, "4 3 2 1"),
         (f"{YQL}#order-by", "order by project_id asc, updated_at desc", {}, "4 2 3 1"),
+        (f"{YQL}#function", 'order by {function: "raw"}doc_id desc', {}, "4 3 2 1"),
+        (f"{YQL}#function", 'order by [{"function": "lowercase"}]doc_id', {}, "1 2 3 4"),
         (f"{YQL}#limit-offset", "order by updated_at limit 2", {}, "1 2"),
         (f"{YQL}#limit-offset", "order by updated_at limit 3 offset 1", {}, "2 3"),
         (f"{QUERY}#hits", "order by updated_at", {"hits": 2, "offset": 1}, "2 3"),
@@ -167,6 +193,19 @@ def test_bm25_ranks_the_document_with_more_and_rarer_words_first(index: Vespa, p
     assert ids(root)[:2] == ["1", "2"]
     first, second = (hit["relevance"] for hit in root["children"][:2])
     assert first > second > 0
+
+
+@page(f"{YQL}#rank")
+def test_what_follows_in_rank_only_ranks_and_what_is_not_ranked_does_not(index: Vespa, page: str) -> None:
+    def ranked(where: str) -> list[str]:
+        yql = f"select doc_id from {RECORD} where source contains '{index.namespace}' and {where}"
+        return ids(index.search(yql, ranking="bm25")[1])
+
+    rfis = "source_table contains 'rfis'"
+    assert ranked(f"rank({rfis}, content_text contains 'steel')")[0] == "3"
+    two = "content_text contains 'pump' or content_text contains 'samples' or "
+    assert ranked(f"({two} content_text contains 'steel')")[0] == "3"
+    assert ranked(f"({two} content_text contains ({{ranked: false}}'steel'))")[-1] == "3"
 
 
 @page(RESULT)

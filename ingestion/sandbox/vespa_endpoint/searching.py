@@ -140,12 +140,16 @@ def _hits(conn: sqlite3.Connection, query: Query, matches: list[Match]) -> list[
 
 def _merge(rows: list[Any], order: tuple[OrderBy, ...]) -> None:
     """Sort rows of several types by the same keys; sorting is stable, so from the last key to the first."""
-    descending = [key.descending for key in order] or [True]
-    for position in range(len(descending) - 1, -1, -1):
+    keys = order or (OrderBy("[rank]", True),)
+    for position in range(len(keys) - 1, -1, -1):
         rows.sort(
-            key=lambda row, at=position: sortable(row[0][at]),  # type: ignore[misc]
-            reverse=descending[position],
+            key=lambda row, at=position: _comparable(row[0][at], keys[at].raw),  # type: ignore[misc]
+            reverse=keys[position].descending,
         )
+
+
+def _comparable(value: Any, raw: bool) -> tuple[int, Any]:
+    return (2, value) if raw and isinstance(value, str) else sortable(value)
 
 
 def _order_key(schema: Schema, key: OrderBy) -> str:
@@ -160,7 +164,7 @@ def _order_key(schema: Schema, key: OrderBy) -> str:
     if not item.attribute or item.kind != "scalar":
         raise QueryRefused(f"Cannot sort by '{key.field}': it is no single-value attribute", code=4)
     # Vespa sorts strings in lower case, cased or not (https://docs.vespa.ai/en/reference/querying/yql.html#order-by).
-    collate = " COLLATE NOCASE" if item.type == "string" else ""
+    collate = f" COLLATE {'BINARY' if key.raw else 'NOCASE'}" if item.type == "string" else ""
     return f'd."{item.name}"{collate} {direction}'
 
 

@@ -91,7 +91,7 @@ def _lower(text: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE)
+    return re.compile(text)
 
 
 def _matches(pattern: str, text: Any) -> int:
@@ -102,7 +102,6 @@ def _fuzzy(text: Any, wanted: str, most: int, frozen: int) -> int:
     """Whether at most `most` letters must be changed, added or taken out behind the first `frozen` ones."""
     if not isinstance(text, str):
         return 0
-    text, wanted = text.lower(), wanted.lower()
     if text[:frozen] != wanted[:frozen]:
         return 0
     one, other = text[frozen:], wanted[frozen:]
