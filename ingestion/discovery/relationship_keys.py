@@ -80,6 +80,8 @@ class Vocabulary:
         self.by_key_name: dict[str, list[tuple[Entry, Key]]] = defaultdict(list)
         self.by_letter: dict[str, list[tuple[tuple[str, ...], Entry]]] = defaultdict(list)
         self.people: list[tuple[Entry, float]] = []
+        self.people_are_guessed = False
+        """Whether no table is called after people as such, but some after people in one role: editors, players."""
         self._owners: dict[str, set[str]] = defaultdict(set)
         prefixes = {table.name: _column_prefix(table) for table in tables}
         self.splitter = Splitter(
@@ -344,7 +346,7 @@ class Vocabulary:
         for entry in self.entries.values():
             if not entry.words or not entry.keys:
                 continue
-            weight = words.PEOPLE_TABLES.get(entry.words[-1], 0.0)
+            weight = words.people_weight(entry.words[-1])
             if not weight:
                 continue
             # `users` before `company_users` before `admin_github_users`; links between tables hold no people.
@@ -361,6 +363,7 @@ class Vocabulary:
             for entry in self.entries.values():
                 if len(entry.words) == 1 and entry.words[0] in words.PERSON_ROLES and entry.keys:
                     self.people.append((entry, 0.55))
+                    self.people_are_guessed = True
         self.people.sort(key=lambda pair: -pair[1])
 
 

@@ -381,7 +381,7 @@ class NameMatcher:
         unsure = sum(weight > 0.93 * top for _, weight in ranked) > 1
         for target, weight in ranked:
             score = role * (0.65 + 0.35 * weight) if weight == top else role * weight * weight / top * 0.6
-            if unsure:
+            if unsure or self._words.people_are_guessed:
                 score *= 0.7
             why = f"it is a person's role, and {target.table.name} holds people"
             yield from self._weak_match(ask, target, score, why)

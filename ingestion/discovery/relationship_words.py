@@ -138,6 +138,16 @@ _PEOPLE = {
 PEOPLE_TABLES: dict[str, float] = {singular(word): weight for word, weight in _PEOPLE.items()}
 """Last word (stem) of tables of people → how readily an unnamed person lives there."""
 
+
+def people_weight(word: str) -> float:
+    """How readily an unnamed person lives in a table whose last word (stem) this is, 0 to 1."""
+    if word in PEOPLE_TABLES:
+        return PEOPLE_TABLES[word]
+    if word.startswith("user") and word[4:] in PEOPLE_TABLES:
+        return 0.85  # `userprofile`, `useraccount`
+    return 0.6 if word.endswith("user") else 0.0
+
+
 STAFF_TABLES = frozenset(map(singular, ("employee", "emp", "staff", "worker", "personnel")))
 
 

@@ -104,6 +104,8 @@ def asserted(text: str) -> set[str]:
         pytest.param("Account: accountId\nAppUser: userId, managerUserId, teamId, email text\n"
                      "Ticket: ticketId, assigneeId", "Ticket.assigneeId -> AppUser.userId",
                      id="users-before-accounts"),
+        pytest.param("app_message: id, sender_id\napp_userprofile: id\napp_recipient: id\napp_a: id\napp_b: id",
+                     "app_message.sender_id -> app_userprofile.id", id="people-run-together"),
         pytest.param("tasks: id, assignee_id\ntask_assignees: id, task_id, user_id\nusers: id",
                      "tasks.assignee_id -> users.id", id="not-one-of-its-own-parts"),
     ],
@@ -138,6 +140,7 @@ def test_habit_is_understood(schema: str, expected: str) -> None:
         pytest.param("notices: id, post_number\nposts: id", id="a-number-is-no-id"),
         pytest.param("labels: id, label_code\nrelease_labels: release*", id="its-own-code"),
         pytest.param("orders: id, tax_code\ntaxes: tax_id*", id="a-code-is-no-id"),
+        pytest.param("messages: id, sender_id\nrecipients: id", id="one-role-is-not-another"),
         pytest.param("posts: id, group_id\nci_resource_groups: id", id="two-words-left-out"),
         pytest.param("jobs: id, auto_canceled_by_id\nusers: id", id="done-by-no-person"),
         pytest.param("jobs: id, creator_id bigint\nusers: id integer", id="role-of-another-size"),
