@@ -26,7 +26,7 @@ from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.scrollbar import ScrollBar, ScrollBarRender
 
-from app import actions, formatting, guide, terminal, themes
+from app import actions, formatting, garbage, guide, terminal, themes
 from app.bridge import Bridge, explain, guide_facts
 from app.connection_book import ConnectionBook
 from app.messages import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from app.port import ServicePort
     from app.screens.base import BaseScreen
     from ingestion.plan import Plan
+    from ingestion.schema_discovery import SchemaMap
 
 CANCELLED = 5
 """Exit code after SIGTERM: the application was told to go; a running job went on by itself."""
@@ -152,6 +153,8 @@ class IngestApp(App[int]):
         self.bridge = Bridge(service, self.post_message, clock)
         self.bridge.kept_plan = self._kept_plan
         self._configured, self._first_table = configured, table
+        self._settled: SchemaMap | None = None
+        """The schema with which memory was settled last."""
         self.told_title = ""
         """What the terminal's title was set to, empty as long as it was left alone."""
         # Textual keeps this one on the class: it is set for every application, not only for plain ones.
@@ -166,6 +169,8 @@ class IngestApp(App[int]):
     def on_mount(self) -> None:
         self.set_class(not self.glyphs.unicode, "-ascii")
         self.set_class(self.no_color, "-plain")
+        if not self.is_headless:
+            self.call_after_refresh(garbage.keep)
         if self._configured:
             self.call_after_refresh(self._contact)
         if self._first_table is not None:
@@ -192,6 +197,11 @@ class IngestApp(App[int]):
 
     def on_schema_moved(self, message: SchemaMoved) -> None:
         self._hand_on(message)
+        schema = self.bridge.schema.value
+        if schema is not self._settled:
+            self._settled = schema
+            if not self.is_headless:
+                self.call_after_refresh(garbage.settle)
 
     def on_plan_moved(self, message: PlanMoved) -> None:
         if self.bridge.draft.names:

@@ -69,7 +69,10 @@ def _told(event: events.Event) -> tuple[str, str] | None:
             return "info", f"{event.kind} job {verb}: {plural(len(event.tables), 'table')}"
         case events.TableStarted():
             how = f" by {event.method}" if event.method else ""
-            return "info", f"started{how}: {count(event.rows, exact=event.exact)} rows"
+            return (
+                "info",
+                f"started{how}: {count(event.rows, exact=event.exact)} {'row' if event.rows == 1 else 'rows'}",
+            )
         case events.RecordFailed():
             return "error", f"{event.key or '(no key)'}: {event.cause} at {event.stage}: {event.message}"
         case events.FileFinished() if event.status == "failed":

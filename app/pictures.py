@@ -2,6 +2,8 @@
 
 textual-image asks the terminal what it can do as it is imported, which must not happen while Textual reads the
 keyboard: it is imported with no terminal in sight, and what the terminal can do is told by its environment.
+
+A stranger's file is decoded in a child process, as its facts were; what comes here is bare pixels.
 """
 
 from __future__ import annotations
@@ -16,11 +18,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from textual.widget import Widget
 
-MOST_PIXELS = 60_000_000
-"""Larger pictures are not opened: they would take too much memory."""
-LONGEST_SIDE = 1_600
-"""Pixels that are kept of a picture; no terminal shows more."""
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")
 MISSING = "Pictures need the extra: pip install 'procore-ingest[preview]'."
 
 
@@ -52,20 +49,23 @@ def way_of(environ: Mapping[str, str]) -> str:
     return "blocks"
 
 
-def opened(path: Path) -> Any:
-    """The picture, small enough to keep; raises NoPicture. Takes long: run it in a thread."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+async def opened(path: Path) -> Any:
+    """The picture, small enough to keep; raises NoPicture, also where the file ends the process that reads it."""
+    from PIL import Image
+
+    from ingestion import errors
+    from ingestion.files.extraction import Extractor
 
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise NoPicture(f"{picture.width:,} by {picture.height:,} pixels are too many to show.")
-            picture.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))
-            small = ImageOps.exif_transpose(picture).convert("RGB")
-            small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-            return small
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise NoPicture(f"This file is no picture that can be shown: {error}") from error
+        async with Extractor() as reader:
+            preview = await reader.preview(path)
+    except errors.DownloadError as error:
+        raise NoPicture(str(error)) from error
+    except OSError as error:
+        raise NoPicture(
+            f"No process can be started to read the picture: {error.strerror or error}."
+        ) from error
+    return Image.frombytes("RGB", (preview.width, preview.height), preview.rgb)
 
 
 def widget(picture: Any, way: str) -> Widget:

@@ -8,7 +8,10 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ingestion import errors
 from ingestion.postgres import connection_url
+from ingestion.redaction import redact_text
+from ingestion.reports import Where
 from ingestion.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,6 +69,21 @@ class Connections:
             config.database,
             self.settings.vespa_url,
             self.settings.namespace,
+        )
+
+    def where(self, *, sandbox: bool) -> Where:
+        """The addresses in use, without secrets; never fails and connects to nothing."""
+        try:
+            database, configured = self.config.where, self.is_configured
+        except errors.IngestionError as error:
+            database, configured = redact_text(str(error)), False
+        return Where(
+            database=database if configured else "",
+            vespa=redact_text(self.settings.vespa_url),
+            namespace=self.settings.namespace,
+            state_dir=str(self.settings.state_root),
+            configured=configured,
+            sandbox=sandbox,
         )
 
     def vespa(self) -> Vespa:

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingestion.discovery import file_columns
 from ingestion.files import json_entries
-from ingestion.files.references import Reference, extension, file_identity, last_segment, parse_reference
+from ingestion.files.references import (
+    Reference,
+    extension,
+    file_identity,
+    last_segment,
+    parse_reference,
+    unsigned,
+)
 from ingestion.schema_discovery import FileReferenceColumn, FileReferenceType, SchemaMap, Table
 from ingestion.transform.document_ids import user_part
 
@@ -42,7 +50,7 @@ class DetectedFile:
     file_id: str = ""
     """Names the file across records: 32 hexadecimal digits of its key, or of its URL without signature."""
     file_type: str = ""
-    """Lower-case extension, from the name or else the record's own statement; empty if nothing tells."""
+    """Lower-case extension, from the name, else the record's own statement, else the key; empty if none tells."""
     content_type: str | None = None
     bucket: str = ""
     attachment_id: str = ""
@@ -52,7 +60,7 @@ class DetectedFile:
         if not self.file_id and (self.s3_key or self.url):
             self.file_id = file_identity(self.s3_key, self.url or "", self.bucket)
         if not self.file_type:
-            self.file_type = extension(self.filename or "") or _declared_type(self.content_type)
+            self.file_type = _type_of(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +140,17 @@ class FileDetector:
         return _merge(files, {}) if len(files) > 1 else files
 
     def parse_url(self, column: str, value: str) -> DetectedFile | None:
-        """Parse a URL reference (Procore signed URL); None for what is no URL at all."""
-        reference = parse_reference(value) if isinstance(value, str) else None
-        return _detected(column, reference) if reference is not None and reference.url else None
+        """Parse a URL reference (Procore signed URL, `s3://` too); None for what is no URL at all."""
+        reference = parse_reference(value) if isinstance(value, str) and "://" in value else None
+        return _detected(column, reference) if reference is not None else None
 
     def extract_filename(self, s3_key: str) -> str:
         """Extract filename from S3 key path: what follows the last `/`; nothing is decoded."""
-        return last_segment(s3_key)
+        return last_segment(s3_key or "")
 
     def infer_file_type(self, filename: str) -> str:
         """Infer file type from filename extension: lower case, no dot, "" if there is none."""
-        return extension(filename)
+        return extension(filename or "")
 
     def _scalar(self, source: _Source, value: Any, row: Mapping[str, Any]) -> list[DetectedFile]:
         if isinstance(value, dict | list) or (isinstance(value, str) and value.lstrip()[:1] in ("{", "[")):
@@ -200,6 +208,18 @@ def _detected(
     )
 
 
+def _type_of(file: DetectedFile) -> str:
+    """`Plan A` and `Level 1.2` are titles: what they lack, or only seem to have, the record or the key may tell."""
+    named = extension(file.filename or "")
+    if named and not named.isdigit():
+        return named
+    told = _declared_type(file.content_type) or extension(last_segment(file.s3_key)) or named
+    if told or not file.url or file.filename:
+        return told
+    reference = parse_reference(file.url)
+    return extension(reference.filename) if reference is not None else ""
+
+
 def _declared_type(content_type: str | None) -> str:
     """The extension that a MIME type, or a bare type name such as `PDF`, stands for."""
     if not content_type:
@@ -232,7 +252,7 @@ def _names_of(file: DetectedFile, stems: Mapping[str, str]) -> list[tuple[str, s
     if file.s3_key:
         names.append(("key", file.s3_key))
     if file.url:
-        names.append(("url", file_identity("", file.url)))
+        names.append(("url", unsigned(file.url)))
     if file.attachment_id:
         names.append(("attachment", file.attachment_id))
     elif file.source_column in stems:
@@ -245,7 +265,7 @@ def _compatible(one: DetectedFile, other: DetectedFile) -> bool:
     if one.s3_key and other.s3_key:
         return one.s3_key == other.s3_key
     if one.url and other.url and not (one.s3_key or other.s3_key):
-        return file_identity("", one.url) == file_identity("", other.url)
+        return unsigned(one.url) == unsigned(other.url)
     return True
 
 
@@ -279,20 +299,16 @@ def _plan_of(table: Table) -> _TablePlan:
 def _source_of(table: Table, file: FileReferenceColumn, data_type: str) -> _Source:
     stem = _stem(file.column_name)
     is_json = file.reference_type is FileReferenceType.JSONB_S3_MAP or data_type in ("json", "jsonb")
-
-    def companion(member: str, *names: str) -> str:
-        given = file.companions.get(member, "")
-        if given or is_json or (stem and not file.companions):
-            return given
-        return next((name for name in names if table.has_column(name)), "")
-
+    beside = file.companions
+    if not beside and not is_json and table.has_column(file.column_name):
+        beside = file_columns.companions(table, table.column(file.column_name))
     return _Source(
         file.column_name,
         is_json,
         stem,
-        companion("filename", "filename", "file_name", "original_filename"),
-        companion("size", "file_size", "size", "size_bytes"),
-        companion("content_type", "content_type", "mime_type", "file_type"),
+        beside.get("filename", ""),
+        beside.get("size", ""),
+        beside.get("content_type", ""),
     )
 
 

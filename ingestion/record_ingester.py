@@ -176,7 +176,7 @@ class RecordIngester:
         Raises VespaUnavailable once retries are spent.
         """
         from ingestion.vespa.client import RECORD
-        from ingestion.vespa.feeding import Operation
+        from ingestion.vespa.operations import Operation
 
         if not records:
             return []
@@ -253,7 +253,7 @@ class RecordIngester:
 
     async def _feed(self, feeder: Feeder, documents: Sequence[Document]) -> list[IngestionResult]:
         from ingestion.vespa.client import RECORD
-        from ingestion.vespa.feeding import Operation
+        from ingestion.vespa.operations import Operation
 
         if not documents:
             return []

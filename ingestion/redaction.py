@@ -35,13 +35,11 @@ _ENCODED_LEAD = r"(?:%(?:25)*(?:3[fF]|26|23))"
 _ENCODED_EQUALS = r"(?:%(?:25)*3[dD])"
 # A value ends where its URL or the next parameter does. JSON escapes other than those of & " # < > ' and
 # the blank belong to it, and so does an escaped slash.
-_VALUE = (
-    r"(?:[^\s&#\"'<>\\`(){}\[\]|,]"
-    r"|,(?!\s|https?:|$)"
-    r"|\\+/"
-    r"|\\+u00(?!26|22|23|3[cCeE]|27|20|0)[0-9a-fA-F]{2})*"
-)
-_ENCODED_VALUE = r"(?:(?!%(?:25)*(?:26|23))" + _VALUE[3:-2] + r")*"
+_ORDINARY = r"[^\s&#\"'<>\\`(){}\[\]|,]"
+_RARE = r"|,(?!\s|https?:|$)|\\+/|\\+u00(?!26|22|23|3[cCeE]|27|20|0)[0-9a-fA-F]{2}"
+# Nothing follows a plain value, so that what it begins with can be taken in one go.
+_VALUE = f"(?:{_ORDINARY}++{_RARE})*"
+_ENCODED_VALUE = f"(?:(?!%(?:25)*(?:26|23)){_ORDINARY}{_RARE})*"
 
 _PLAIN = re.compile(f"({_PLAIN_LEAD}{_NAME}{_PLAIN_EQUALS})({_VALUE})", re.IGNORECASE)
 _ENCODED = re.compile(f"({_ENCODED_LEAD}{_NAME}{_ENCODED_EQUALS})({_ENCODED_VALUE})", re.IGNORECASE)
@@ -90,12 +88,12 @@ def may_change(text: str) -> bool:
 def _unsigned(text: str) -> str:
     """`text` without the values of signing parameters and of passwords that are assigned."""
     # Searching a lowered copy for each word is ten times as fast as one case-insensitive pattern.
-    low = text.lower()
+    low = lowered(text)
     if _may_name_a_secret(low):
         text = _PLAIN.sub(_replaced, text)
-        if "%3d" in low or "%25" in low:
+        if b"%3d" in low or b"%25" in low:
             text = _ENCODED.sub(_replaced, text)
-        if "=" in text and ("passw" in low or "pwd" in low):
+        if "=" in text and (b"passw" in low or b"pwd" in low):
             text = _ASSIGNED.sub(_replaced, text)
     return text
 
@@ -104,20 +102,28 @@ def _unsigned(text: str) -> str:
 _remembered = lru_cache(maxsize=64)(_unsigned)
 
 
-def _may_name_a_secret(low: str) -> bool:
+def _may_name_a_secret(low: bytes) -> bool:
     return (
-        "sig" in low
-        or "token" in low
-        or "expires" in low
-        or "policy" in low
-        or "secret" in low
-        or "passw" in low
-        or "pwd" in low
-        or "key" in low
-        or "accessid" in low
-        or "amz" in low
-        or "goog" in low
+        b"sig" in low
+        or b"token" in low
+        or b"expires" in low
+        or b"policy" in low
+        or b"secret" in low
+        or b"passw" in low
+        or b"pwd" in low
+        or b"key" in low
+        or b"accessid" in low
+        or b"amz" in low
+        or b"goog" in low
     )
+
+
+def lowered(text: str) -> bytes:
+    """The text in lower case as UTF-8, to look for ASCII words in: letters beyond ASCII may stay as they are."""
+    if "\u0130" in text or "\u212a" in text:
+        # The only letters beyond ASCII of which lower case makes ASCII ones.
+        text = text.lower()
+    return text.encode("utf-8", "surrogatepass").lower()
 
 
 def redact_url(url: str) -> str:

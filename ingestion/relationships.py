@@ -148,12 +148,13 @@ def is_allowed(relation: ImplicitRelationship, decisions: Decisions) -> bool:
 
 def _options(table: Table, column: Column, known: _Known) -> list[_Option]:
     """The targets in question with their odds; probabilities are shares of all odds and of "none"."""
-    matches = [*known.matcher.candidates(table, column), *known.extra.get((table.name, column.name), ())]
+    matches = [("name", match) for match in known.matcher.candidates(table, column)]
+    matches += [("values alone", match) for match in known.extra.get((table.name, column.name), ())]
     options = []
-    for match in matches:
+    for basis, match in matches:
         found = known.evidence.get((table.name, column.name, match.table, match.key))
         exponent = _SHARPNESS * _logit(match.score)
-        reasons = [f"name: {match.why}"]
+        reasons = [f"{basis}: {match.why}"]
         if found is not None:
             gain, said = weigh(found)
             exponent += gain
@@ -282,7 +283,7 @@ def _external_reason(table: Table, column: Column, options: list[_Option], match
     if typed is not None:
         return f"{typed.name} says which kind of thing it names, and no table of this database fits"
     tested = [o.evidence for o in options if o.evidence and o.evidence.sampled]
-    named = " ".join(matcher.parsed(table.name, column.name).words)
+    named = " ".join(matcher.parsed(table.name, column.name).words).removesuffix(" ids")
     near = [o.match.table for o in options if o.match.score >= 0.3]
     if tested and near:
         count = max(e.sampled for e in tested)

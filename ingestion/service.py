@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ingestion import errors, estimating
 from ingestion.connections import Connections
 from ingestion.jobs import launching
+from ingestion.jobs.job_views import JobViews
 from ingestion.plan import Plan
-from ingestion.redaction import redact_text
 from ingestion.reports import (
     Estimate,
     JobReport,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ingestion.checkpoint import Checkpoint
     from ingestion.discovering import Verdicts
     from ingestion.events import Event, Publish
-    from ingestion.progress import RunView
+    from ingestion.run_view import RunView
     from ingestion.schema_discovery import ImplicitRelationship, SchemaMap, Table
     from ingestion.state.types import Failure, FailureCluster, FailurePage, Job
     from ingestion.vespa.queries import Related, SearchPage
@@ -67,7 +67,7 @@ class IngestService:
         self._started = settings, sandbox
         self._own = own or settings
         self._schema: SchemaMap | None = None
-        self._views: dict[str, RunView] = {}
+        self._views = JobViews()
         self._files_per_row: tuple[SchemaMap, Mapping[str, float]] | None = None
 
     @property
@@ -90,20 +90,7 @@ class IngestService:
 
     def where(self) -> Where:
         """The addresses in use; never fails and connects to nothing."""
-        settings = self.settings
-        try:
-            database = self._connections.config.where
-            configured = self._connections.is_configured
-        except errors.IngestionError as error:
-            database, configured = redact_text(str(error)), False
-        return Where(
-            database=database if configured else "",
-            vespa=redact_text(settings.vespa_url),
-            namespace=settings.namespace,
-            state_dir=str(settings.state_root),
-            configured=configured,
-            sandbox=self._sandbox,
-        )
+        return self._connections.where(sandbox=self._sandbox)
 
     async def reconnect(self, *, database_url: str, vespa_url: str, namespace: str) -> None:
         """Use other addresses from now on; an empty one keeps what is in use. Connects to nothing yet."""
@@ -155,7 +142,7 @@ class IngestService:
     async def _use(self, settings: Settings, *, sandbox: bool) -> None:
         await self._connections.close()
         self._connections = Connections(settings, self._logger)
-        self._schema, self._views, self._sandbox = None, {}, sandbox
+        self._schema, self._views, self._sandbox = None, JobViews(), sandbox
 
     async def source_info(self) -> SourceInfo:
         """Connect and say who answers; raises errors.SourceUnavailable."""
@@ -315,21 +302,7 @@ class IngestService:
 
     async def run_view(self, job_id: str) -> RunView | None:
         """The job's present picture, from its stored events; None for an unknown id."""
-        from ingestion import progress
-        from ingestion.run_view import FINISHED
-
-        state = await self._connections.state()
-        job = await state.find_job(job_id)
-        if job is None:
-            return None
-        now = time.time()
-        view = self._views.get(job_id) or progress.RunView(job_id=job_id, kind=job.kind)
-        while events := await state.events_since(job_id, view.last_seq, 5000):
-            view = progress.reduce_all(view, events, now)
-        self._views[job_id] = view
-        if job.status in FINISHED and not view.finished:
-            return progress.settle(view, job.status, job.finished_at or now, job.message)
-        return progress.at(view, now)
+        return await self._views.view(await self._connections.state(), job_id, time.time())
 
     async def events_since(self, job_id: str, seq: int, limit: int = 500) -> Sequence[Event]:
         """Stored events after `seq`, oldest first."""
@@ -374,8 +347,7 @@ class IngestService:
         from ingestion.checkpoint import CheckpointStore
 
         state = await self._connections.state()
-        store = CheckpointStore(self._connections.state_path)
-        await store.initialize()
+        store = CheckpointStore(self._connections.state_path, state=state)
         if table is not None and await store.get(table) is None:
             raise errors.SchemaError(
                 f"there is no checkpoint of {table!r}", hint="`checkpoints list` shows those there are."
@@ -392,12 +364,9 @@ class IngestService:
 
     async def failure(self, failure_id: int) -> Failure:
         """Raises errors.SettingsError when there is none."""
-        filter = FailureFilter(kinds=None, statuses=None, ids=(failure_id,))
-        page = await (await self._connections.state()).failure_page(filter, limit=1)
-        if not page.items:
-            hint = "`procore-ingest failures list` shows those there are."
-            raise errors.SettingsError(f"there is no failure {failure_id}", hint=hint)
-        return page.items[0]
+        from ingestion import handling_failures
+
+        return await handling_failures.find(await self._connections.state(), failure_id)
 
     async def failure_clusters(self, filter: FailureFilter) -> Sequence[FailureCluster]:
         return await (await self._connections.state()).failure_clusters(filter)
@@ -415,9 +384,9 @@ class IngestService:
 
     async def dismiss(self, filter: FailureFilter, note: str) -> int:
         """Set aside what the filter matches; how many."""
-        state = await self._connections.state()
-        ids = [failure.id async for failure in state.failures(filter)]
-        return await state.dismiss_failures(ids, note)
+        from ingestion import handling_failures
+
+        return await handling_failures.dismiss(await self._connections.state(), filter, note)
 
     async def export_failures(self, filter: FailureFilter, path: Path) -> int:
         """CSV where the name ends in `.csv`, else JSON lines; how many."""
@@ -473,15 +442,9 @@ class IngestService:
 
     async def show(self, doc_id: str) -> Mapping[str, Any] | None:
         """A record's fields, or those of a table's document (`schema:TABLE`); None when there is none."""
-        from ingestion.transform import document_ids
-        from ingestion.vespa.client import FILE, RECORD, SCHEMA
+        from ingestion.vespa import queries
 
-        if not doc_id.removeprefix("schema:"):
-            return None
-        index = await self._connections.index()
-        if doc_id.startswith("schema:"):
-            return await index.document(SCHEMA, document_ids.escape(doc_id.removeprefix("schema:")))
-        return await index.document(RECORD, doc_id) or await index.document(FILE, doc_id)
+        return await queries.document(await self._connections.index(), doc_id)
 
     async def related(self, doc_id: str) -> Sequence[Related]:
         """Records that this one refers to, then those that refer to it; of a file the records that hold it."""

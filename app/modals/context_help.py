@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from app import actions
 from app.actions import Action, Need
 from app.modals.dialog import Dialog
-from app.widgets.ink import Ink
+from app.widgets.ink import Ink, wrap
+from app.widgets.lines import InkLines
 from app.widgets.row_list import ListColumn, RowList
 
 HELP_COLUMNS = (
@@ -74,6 +76,7 @@ class ContextHelp(Dialog[None]):
     DEFAULT_CSS = """
     ContextHelp > .frame { width: 100; height: 90%; }
     ContextHelp RowList { height: 1fr; }
+    ContextHelp #in-full { height: 2; margin-top: 1; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -89,6 +92,7 @@ class ContextHelp(Dialog[None]):
 
     def compose_inside(self) -> ComposeResult:
         yield RowList[HelpRow](HELP_COLUMNS, help_cells, lambda row: row.id, id="keys")
+        yield InkLines(self._in_full, id="in-full")
 
     def on_mount(self) -> None:
         rows = rows_for([self._scope] if self._scope else [], self._facts)
@@ -97,7 +101,19 @@ class ContextHelp(Dialog[None]):
         rows += rows_for(["app"], self._facts)
         listing = self.query_one(RowList)
         listing.set_items(rows)
+        listing.cursor = 1 if self._scope else 0  # the first line is a heading
         listing.focus()
+
+    @on(RowList.Highlighted, "#keys")
+    def _moved(self) -> None:
+        self.query_one("#in-full", InkLines).update()
+
+    def _in_full(self, width: int) -> list[Ink]:
+        """What the row under the cursor says, whole: the column is too narrow for it on a small terminal."""
+        row: HelpRow | None = self.query_one("#keys", RowList).current
+        if row is None or row.heading:
+            return []
+        return [(line, "muted") for line in wrap(row.text, width)]
 
     def action_all(self) -> None:
         self.dismiss(None)

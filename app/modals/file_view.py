@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,7 +119,7 @@ class FileView(Dialog[None]):
         try:
             if against:
                 raise pictures.NoPicture(against)
-            picture = await asyncio.to_thread(pictures.opened, self._path)
+            picture = await pictures.opened(self._path)
             drawn = pictures.widget(picture, pictures.way_of(os.environ))
         except pictures.NoPicture as why:
             facts.set_fields([Field("picture", str(why), tone="warn"), *fields])

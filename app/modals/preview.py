@@ -31,7 +31,7 @@ ROWS = 100
 class PreviewDialog(Dialog[None]):
     """See the module."""
 
-    footing = "n p next and previous row, o another row, tab other side, y copies, esc closes"
+    footing = "n p step, o another row, tab other side, y copies, esc closes"
 
     DEFAULT_CSS = """
     PreviewDialog > .frame { width: 96%; max-width: 180; height: 92%; padding: 0 1; }
@@ -107,7 +107,7 @@ class PreviewDialog(Dialog[None]):
         self.query_one("#document", FieldList).set_fields(fields if preview.document else (), notice=notice)
         key = preview.key or "no key"
         place = f"{self._at + 1:,} of {len(self._found):,}" + ("+" if len(self._found) == ROWS else "")
-        title = f"{self._table} {formatting.middle(key, 28, glyphs)}: row {place} and its document"
+        title = f"{self._table}: row {place}, {formatting.middle(key, 28, glyphs)}"
         self.query_one(".frame").border_title = Content(formatting.one_line(title, unicode=glyphs.unicode))
 
     def action_step(self, by: int) -> None:

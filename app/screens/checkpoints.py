@@ -44,14 +44,14 @@ class CheckpointsScreen(BaseScreen):
             yield RowList["Checkpoint"](
                 (
                     ListColumn("state", "State", 13),
-                    ListColumn("name", "Table", flex=3, minimum=22, maximum=40),
+                    ListColumn("name", "Table", flex=8, minimum=22, maximum=40),
                     ListColumn("mark", "Complete up to", 20),
                     ListColumn("fresh", "Fresh", 9, right=True),
                     ListColumn("processed", "Rows", 10, right=True, drop=2),
                     ListColumn("failed", "Failed", 7, right=True),
-                    ListColumn("last", "Last key", flex=2, minimum=18, maximum=30, drop=4),
+                    ListColumn("last", "Last key", flex=1, minimum=18, maximum=30, drop=4),
                     ListColumn("moved", "Moved", 9, right=True, drop=3),
-                    ListColumn("message", "Note", flex=2, minimum=8, drop=5),
+                    ListColumn("message", "Note", flex=1, minimum=8, drop=5),
                 ),
                 self._cells,
                 lambda checkpoint: checkpoint.table_name,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app import formatting
 from app.formatting import Glyphs
-from app.widgets.ink import Ink, wrap
+from app.widgets.ink import Ink, crop, wrap
 from app.widgets.row_list import Notice
 from ingestion.failures import advice_for, title_of
 from ingestion.state.types import Failure, FailureCluster, FailureFilter
@@ -75,8 +75,8 @@ def times(failure: Failure) -> str:
     return f"{failure.stage}, {tries}, last {formatting.moment(failure.last_at)}"
 
 
-def error_lines(failure: Failure, width: int, glyphs: Glyphs) -> list[Ink]:
-    """What happened, and what to do about it; three lines at most."""
+def error_lines(failure: Failure, width: int, glyphs: Glyphs, rows: int = 3) -> list[Ink]:
+    """What happened, and what to do about it, in `rows` lines at most."""
     message = formatting.one_line(failure.message, unicode=glyphs.unicode)
     name = failure.detail.get("filename") if failure.detail else None
     if name:
@@ -93,7 +93,9 @@ def error_lines(failure: Failure, width: int, glyphs: Glyphs) -> list[Ink]:
         lines.append([(f"{mark.glyph} {mark.word}", mark.tone), (note, "muted")])
     else:
         advice = wrap(advice_for(failure.cause), max(10, width - 2))
-        room = 3 - len(lines)
+        room = max(1, rows - len(lines))
+        if len(advice) > room:
+            advice[room - 1] = crop(f"{advice[room - 1]} {advice[room]}", max(10, width - 2), glyphs.ellipsis)
         for number, line in enumerate(advice[:room]):
             lines.append([(f"{glyphs.arrow} " if not number else "  ", "accent"), (line, "muted")])
     return lines

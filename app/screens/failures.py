@@ -107,7 +107,6 @@ class FailuresScreen(BaseScreen):
         self.title_panel("#error-panel", "Error")
         self.title_panel("#row-panel", "Source row")
         self.title_panel("#document-panel", "Document")
-        self.query_one("#error").styles.height = 3
         self.set_focus(self._cluster_list)
         self.do_reload()
 
@@ -183,6 +182,7 @@ class FailuresScreen(BaseScreen):
         narrowed = self.query_one("#filter", FilterLine).value or self._job_id
         detail = (
             "Press escape to drop the filter." if narrowed
+            else "No job has read anything yet: press 3 to plan one." if self.bridge.job_id is None
             else "Everything that was read is in the index." if status == "open" and self._kind == 0
             else "m changes the kind, o the status."
         )  # fmt: skip
@@ -278,7 +278,8 @@ class FailuresScreen(BaseScreen):
         failure = self._item_list.current
         if failure is None:
             return []
-        return parts.error_lines(failure, width, self.glyphs)
+        rows = self.query_one("#error", InkLines).size.height
+        return parts.error_lines(failure, width, self.glyphs, rows)
 
     def _show_detail(self) -> None:
         failure = self._item_list.current

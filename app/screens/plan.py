@@ -381,6 +381,7 @@ class PlanScreen(BaseScreen):
             self.perform("plan.dry_run")
         if kind not in {"full", "incremental"}:
             return
+        self.notify("Starting the job in a process of its own.", markup=False, timeout=4)
         try:
             await self.bridge.start_job(JobRequest(kind=JobKind(kind), plan=plan))
         except Exception as error:

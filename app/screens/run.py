@@ -195,7 +195,10 @@ class RunScreen(BaseScreen):
     def _total_lines(self, width: int) -> list[Ink]:
         bridge = self.bridge
         if bridge.view is None:
-            return [("Nothing is running.", "muted")]
+            opening = bridge.job_id is not None and not bridge.poll_error
+            return [
+                ("Its first events are on the way.", "info") if opening else ("Nothing is running.", "muted")
+            ]
         return parts.total_lines(bridge.view, width, self.glyphs, bridge.poll_error)
 
     def _log_cells(self, line: LogLine, column: str, width: int) -> Ink:

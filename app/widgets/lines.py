@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
@@ -141,7 +142,7 @@ class InkLines(Widget, can_focus=False):
     ) -> None:
         super().__init__(id=id, classes=classes)
         self._make = make
-        self._made: tuple[int, list[Ink]] | None = None
+        self._made: tuple[Size, list[Ink]] | None = None
 
     def update(self) -> None:
         """Make the lines anew."""
@@ -150,8 +151,8 @@ class InkLines(Widget, can_focus=False):
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
-        if self._made is None or self._made[0] != width:
-            self._made = (width, list(self._make(width)))
+        if self._made is None or self._made[0] != self.size:
+            self._made = (self.size, list(self._make(width)))
         lines = self._made[1]
         ellipsis = getattr(self.app, "glyphs", UNICODE).ellipsis
         line: Ink = lines[y] if y < len(lines) else ""

@@ -49,9 +49,24 @@ _FILE_EXTENSIONS = word_set(
 )
 _FILE_FOLDERS = re.compile(r"/(?:files?|attachments?|downloads?|images?|blobs?)/[^/]+")
 _COMPANIONS = {
-    "filename": ("filename", "file_name", "original_filename", "original_file_name", "document_name"),
+    "filename": (
+        "filename",
+        "file_name",
+        "original_filename",
+        "original_file_name",
+        "original_name",
+        "document_name",
+    ),
     "size": ("file_size", "size", "size_bytes", "byte_size", "content_length", "filesize"),
-    "content_type": ("content_type", "mime_type", "mimetype", "file_type", "media_type", "content_mime_type"),
+    "content_type": (
+        "content_type",
+        "mime_type",
+        "mimetype",
+        "mime",
+        "file_type",
+        "media_type",
+        "content_mime_type",
+    ),
     "checksum": ("checksum", "md5", "sha256", "etag", "file_hash", "digest"),
 }
 

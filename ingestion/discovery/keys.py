@@ -90,6 +90,9 @@ def _best_index(table: Table, nullable: Mapping[str, bool]) -> Index | None:
 
 def _prove_id(table: Table, found: KeyFigures | None) -> None:
     table.key_columns, table.key_basis = [], "row_hash"
+    if found is None and not table.readable:
+        table.key_note = "not known: the table cannot be read"
+        return
     if found is None:
         has_id = table.has_column("id")
         if has_id and not table.row_count and table.row_count_exact:
@@ -109,7 +112,9 @@ def _prove_id(table: Table, found: KeyFigures | None) -> None:
         return
     table.key_columns, table.key_basis = ["id"], "proven_id"
     table.key_duplicates, table.key_nulls = duplicates, found.nulls
-    table.key_note = f"{found.distinct:,} distinct values of id in {found.rows:,} rows"
+    values, rows = (f"{n:,} {noun}{'' if n == 1 else 's'}" for n, noun in (
+        (found.distinct, "distinct value"), (found.rows, "row")))  # fmt: skip
+    table.key_note = f"{values} of id in {rows}"
     dirt = [
         *(
             [f"{duplicates:,} row{'s repeat' if duplicates > 1 else ' repeats'} another's id"]

@@ -11,6 +11,8 @@ from ingestion.db_connection import DatabaseConnection, Row
 from ingestion.postgres import db_errors
 
 _ATTEMPTS = 4
+_GONE = frozenset({"42P01", "3F000"})
+"""SQLSTATEs: no such table, no such schema."""
 
 
 async def fetch(
@@ -51,5 +53,7 @@ def _is_timeout(cause: BaseException | None) -> bool:
 
 def _plain(error: errors.IngestionError) -> str:
     """The server's own words, without the address that our translation puts in front."""
+    if getattr(error.__cause__, "sqlstate", "") in _GONE:
+        return "it was dropped or renamed while it was looked at"
     message = getattr(error.__cause__, "message", None)
     return str(message).splitlines()[0] if message else str(error)

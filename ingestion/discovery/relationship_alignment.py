@@ -52,6 +52,11 @@ class Fit:
     dropped: tuple[str, ...] = ()
     is_exact: bool = False
 
+    @property
+    def is_weak(self) -> bool:
+        """Whether the column leaves out words that nothing else supplies."""
+        return bool(self.dropped) and self.score < RELATIVE * 0.98
+
 
 def fit(ask: Ask, alias: tuple[str, ...], target: Entry) -> Fit:
     """How well the column fits `target`, called `alias`; both end in the same word."""
@@ -147,16 +152,23 @@ def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...
     if not role and not dropped:
         return result(0.97, f"it is the name of {table}")
     if not role:
+        if source == dropped and _belongs_to(target, source):
+            return result(0.5, f"it is {table}, whose rows belong to rows of this table")
         if source[: len(dropped)] == dropped:
             return result(RELATIVE, f"it is {table} without the words that both tables begin with")
         if len(source) > 1 and alias == (*stem, source[-1]):
             return result(0.9, f"it is {table} without the word that both tables end in")
         common = _common_prefix(dropped, source)
+        if len(dropped) - common > 1:
+            # `group_id` is hardly one of the `ci_resource_groups`, least of all where nothing else is of that part.
+            return result(0.5, f"it is the end of {table}")
         near = common > 0 and common == len(dropped) - 1
         return result(
-            (0.9 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}"
+            (0.88 if near else 0.86) - 0.03 * (len(dropped) - 1 - common), f"it is the end of {table}"
         )
     if not dropped:
+        if any(word in words.FOREIGN for word in role):
+            return result(0.3, f"it may be {table}, or a number of another system")
         return result(max(0.955 - 0.01 * (len(role) - 1), 0.9), f"it is {table} in a role")
     if stem[0] == alias[0] and is_subsequence(stem, alias):
         return result(0.8, f"it is {table} with a word left out")
@@ -165,6 +177,11 @@ def _align(stem: tuple[str, ...], alias: tuple[str, ...], source: tuple[str, ...
     if source[: len(dropped)] == dropped:
         return result(0.6, f"it ends like {table}, which begins like this table")
     return result(0.3, f"it ends like {table}")
+
+
+def _belongs_to(target: Entry, owner: tuple[str, ...]) -> bool:
+    """Whether rows of `target` name a row of the table called `owner`, so that a row there has many of them."""
+    return any(parsed.stem == owner and parsed.key_word for parsed in target.parsed.values())
 
 
 def _common_prefix(a: Sequence[str], b: Sequence[str]) -> int:

@@ -20,6 +20,8 @@ _NOISE_FIRST = frozenset(
 )
 _NOISE_LAST = frozenset({"tbl", "table", "dim", "fact", "master", "mst", "lookup", "lkp"})
 
+_RARE = 3
+"""Columns of one name in more tables than that are no table's own."""
 
 _SUFFIXES = sorted(words.KEY_WORDS, key=len, reverse=True)
 
@@ -86,7 +88,8 @@ class Vocabulary:
             {table.schema for table in tables},
         )
         raw_names = {table.name: self.splitter.stems(table.relname or table.name) for table in tables}
-        shared, spaces, whole = _shared_prefixes(raw_names), _namespaces(raw_names), set(raw_names.values())
+        shared, whole = _shared_prefixes(raw_names), set(raw_names.values())
+        spaces = _namespaces({n: _without_noise(raw, shared) for n, raw in raw_names.items()})
         for table in tables:
             raw = raw_names[table.name]
             plain = _without_noise(raw, shared)
@@ -100,6 +103,7 @@ class Vocabulary:
         ends = {name[i:] for name in self._owners for i in range(len(name) - 2)}
         for entry in self.entries.values():
             self._read_columns(entry, ends)
+        self._column_names = Counter(name for entry in self.entries.values() for name in entry.parsed)
         for entry in self.entries.values():
             self._find_keys(entry)
         self._settle_shared_keys()
@@ -304,7 +308,7 @@ class Vocabulary:
             self.by_key_name[key.column.name.lower()].append((entry, key))
             # A key that is named after no other table is another name of its own.
             if key.likely >= 0.5 and claimed[key.stem] == 1 and not self.ends_in_other_table(key.stem, entry):
-                names.setdefault(key.stem, 0.97 if key.likely >= 0.9 else 0.85)
+                names.setdefault(key.stem, self._as_name(entry, key))
         entry.aliases = list(names)
         for alias, weight in names.items():
             if not alias:
@@ -317,6 +321,17 @@ class Vocabulary:
             self.by_letter[alias[-1][0]].append((alias, entry))
         if entry.words:
             self.by_first[entry.words[0]].append(entry)
+
+    def _as_name(self, entry: Entry, key: Key) -> float:
+        """How well the table goes by the name of its key."""
+        own = entry.parsed[key.column.name].key_word or self.home_strength(entry, key)
+        # The `gid` of a redirect, which many tables have, is what is redirected and no name for redirects.
+        usual = not own and self._column_names[key.column.name] > _RARE
+        return 0.5 if usual else 0.97 if key.likely >= 0.9 else 0.85
+
+    def is_surrogate(self, entry: Entry, key: Key) -> bool:
+        """Whether the key's own name says that it is an id, so neither a code nor a number."""
+        return entry.parsed[key.column.name].strong
 
     def names_other_table(self, stem: tuple[str, ...], entry: Entry) -> bool:
         """Whether another table has exactly this name."""
@@ -334,8 +349,11 @@ class Vocabulary:
                 continue
             # `users` before `company_users` before `admin_github_users`; links between tables hold no people.
             weight *= 0.93 ** (len(entry.words) - 1)
-            links = sum(1 for key in entry.parsed.values() if key.strong and key.stem)
-            if len(entry.words) > 1 and links >= 2 and links * 2 >= len(entry.table.columns):
+            own = {key.column.name for key in entry.keys if key.likely >= 0.9 and not key.composite}
+            links = sum(
+                1 for name, key in entry.parsed.items() if key.strong and key.stem and name not in own
+            )
+            if len(entry.words) > 1 and links >= 2 and links * 2 >= len(entry.table.columns) + len(own):
                 weight *= 0.4
             self.people.append((entry, weight))
         if max((weight for _, weight in self.people), default=0.0) < 0.55:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from ingestion.discovery import relationship_words as words
 from ingestion.discovery.relationship_alignment import RELATIVE, Ask, Fit, fit, key_for, without_adjectives
@@ -19,6 +20,7 @@ from ingestion.discovery.relationship_parsing import (
     ParsedName,
     compatible,
     parse_words,
+    same_size,
     type_family,
 )
 from ingestion.discovery.relationship_shapes import shape_matches
@@ -202,10 +204,11 @@ class NameMatcher:
                 found += self._by_head(ask)
         kind = self.polymorphic_type(ask.source.table, ask.column)
         if kind is not None:
+            open_kind = ask.stem[-1] in words.KINDS_OF_THINGS
             found = [
                 replace(
                     m,
-                    score=m.score * (0.85 if m.score >= 0.95 else 0.5),
+                    score=m.score * (0.85 if m.score >= 0.95 and not open_kind else 0.5),
                     why=f"{m.why}; {kind.name} may choose another table",
                 )
                 for m in found
@@ -220,11 +223,20 @@ class NameMatcher:
         score *= best[1]
         if target.table.schema != ask.source.table.schema:
             score *= 0.97
+        if ask.parsed.key_word in words.LABELS and self._words.is_surrogate(target, best[0]):
+            # The `post_number` of a notification is no `id` of a post.
+            score *= 0.6
         if not ask.parsed.key_word:
             score *= 0.93
         elif not ask.parsed.strong and ask.parsed.key_word != "key":
             score *= 0.97
         yield NameMatch(target.table.name, best[0].column.name, min(score, 0.99), why)
+
+    def _weak_match(self, ask: Ask, target: Entry, score: float, why: str) -> Iterator[NameMatch]:
+        """As `_match`, for words that do not name the table: then the very type of its key has to speak for it."""
+        for match in self._match(ask, target, score, why):
+            key = target.table.column(match.key)
+            yield match if same_size(ask.column, key) else replace(match, score=match.score * 0.55)
 
     def _by_words(self, ask: Ask) -> Iterator[NameMatch]:
         """The column's last words are those of a table."""
@@ -245,7 +257,11 @@ class NameMatcher:
         longest = max((f.overlap for f in found if f.score >= 0.8), default=0)
         for one in found:
             score = one.score * (0.75 if one.overlap < longest else 1.0)
-            yield from self._match(ask, one.target, score, one.why)
+            if one.dropped and ask.parsed.key_word in words.LABELS:
+                # The `label_code` of a label is no part of the name of a `release_label`.
+                score *= 0.6
+            match = self._weak_match if one.is_weak else self._match
+            yield from match(ask, one.target, score, one.why)
         if len(stem) >= 2 and stem[-1] in words.SELF_WORDS and stem[:-1] == ask.source.words:
             yield from self._match(ask, ask.source, 0.93, f"it is another row of {ask.source.table.name}")
         if ask.parsed.key_word and not longest:
@@ -259,8 +275,11 @@ class NameMatcher:
         own = role[-1] in words.SELF_WORDS or role[0] in words.SELF_WORDS
         if not own and not ask.parsed.key_word:
             return []
-        why = f"it is another row of {ask.source.table.name}"
-        return [Fit(ask.source, len(alias), 0.95 if own else 0.84, why)]
+        # A word that does not say how two rows relate may as well say whose number it is: `acme_order_id`.
+        known = any(w in words.RELATING for w in role)
+        foreign = any(w in words.FOREIGN for w in role)
+        score = 0.3 if foreign else 0.95 if own else 0.84 if known else 0.5
+        return [Fit(ask.source, len(alias), score, f"it is another row of {ask.source.table.name}")]
 
     def _prefer_relatives(self, ask: Ask, found: list[Fit]) -> list[Fit]:
         """Between `nodes` and `current_nodes`: the one that shares more of the source table's own name."""
@@ -349,7 +368,7 @@ class NameMatcher:
     def _by_role(self, ask: Ask) -> Iterator[NameMatch]:
         """`created_by`, `assignee_id`: a person in a role, so a table of people."""
         role = _person_role(ask.parsed)
-        if not role:
+        if not role or any(word in words.FOREIGN for word in ask.stem):
             return
         staff = bool(set(ask.stem) & words.STAFF_ROLES)
         ranked = []
@@ -365,7 +384,7 @@ class NameMatcher:
             if unsure:
                 score *= 0.7
             why = f"it is a person's role, and {target.table.name} holds people"
-            yield from self._match(ask, target, score, why)
+            yield from self._weak_match(ask, target, score, why)
 
     def _by_agent(self, ask: Ask) -> Iterator[NameMatch]:
         """`ship_via`, `supplied_by`: a verb and a preposition, and a table of those who do it."""
@@ -375,24 +394,31 @@ class NameMatcher:
         for agent in words.agents(stem[-2]):
             for alias, target, weight in self._words.by_last.get(agent, ()):
                 score = 0.9 * weight * (0.9 if len(alias) > 1 else 1.0)
-                yield from self._match(ask, target, score, f"{target.table.name} are those who {stem[-2]}")
+                why = f"{target.table.name} are those who {stem[-2]}"
+                yield from self._weak_match(ask, target, score, why)
 
     def _by_compact_suffix(self, ask: Ask) -> Iterator[NameMatch]:
         """Names run together: `billtoaddress` ends like `address`, `territory` is the end of `salesterritory`."""
         joined = "".join(ask.stem)
         if len(joined) < 4:
             return
+        begins = {0: 0} | {end: n + 1 for n, end in enumerate(accumulate(map(len, ask.stem)))}
         for start in range(len(joined) - 3):
             rest = self._words.by_compact.get(joined[start:])
             if not rest:
                 continue
+            tail = ask.stem[begins[start] :] if start in begins else ()
+            role = words.singular(joined[:start])
             for target, weight in rest:
+                if tail and tail in (target.words, target.raw_words):
+                    continue  # Its words have been looked at already, one by one.
                 if target is not ask.source or start:
-                    score = (0.97 if start == 0 else 0.85) * weight
+                    unsaid = role in words.FOREIGN or (target is ask.source and role not in words.RELATING)
+                    score = (0.97 if start == 0 else 0.5 if unsaid else 0.85) * weight
                     yield from self._match(ask, target, score, f"it ends in the name of {target.table.name}")
             return
         for target, weight in self._words.by_compact_end.get(joined, ()):
-            if target is not ask.source:
+            if target is not ask.source and target.words[-len(ask.stem) :] != ask.stem:
                 yield from self._match(
                     ask, target, 0.75 * weight, f"the name of {target.table.name} ends in it"
                 )
@@ -419,12 +445,14 @@ class NameMatcher:
                 near = target.namespace and target.namespace == ask.source.namespace
                 score = likeness * (0.85 ** (len(stem) + len(alias) - 2)) * (1.0 if near else 0.8)
             why = f"{stem[-1]} may be short for {target.table.name}"
-            yield from self._match(ask, target, score, why)
+            yield from self._weak_match(ask, target, score, why)
 
 
 def _person_role(parsed: ParsedName) -> float:
     """How surely the column's words name a person in a role, 0 to 1."""
     stem = parsed.stem
+    if set(stem) & words.MACHINES:
+        return 0.0
     if stem[-1] == "by" and len(stem) > 1:
         return 0.95 if words.is_passive(stem[-2]) else 0.8
     if "by" in stem[1:-1] and stem[-1] in words.PERSON_ROLES:

@@ -55,6 +55,18 @@ def compatible(column: Column, key: Column, strong: bool) -> bool:
     return a == b or (strong and {a, b} == {"int", "numeric"})
 
 
+def same_size(column: Column, key: Column) -> bool:
+    """Whether both hold equally large numbers or equally long texts; of unlike families, never."""
+    if type_family(column) != type_family(key):
+        return False
+    bases = (c.base_type or c.data_type.partition("(")[0] for c in (column, key))
+    one, other = (_NAMES.get(base, base) for base in bases)
+    return one == other and column.max_length == key.max_length
+
+
+_NAMES = {"integer": "int4", "bigint": "int8", "smallint": "int2", "character varying": "varchar"}
+
+
 def parse_words(parts: Sequence[str], prefix: str = "") -> ParsedName:
     """The stem of a column's words and the word that marks it as an identifier."""
     parts = list(parts)

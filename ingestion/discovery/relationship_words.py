@@ -21,6 +21,9 @@ WEAK_KEY_WORDS = frozenset(
 )
 """These may identify something, and as often name a plain attribute (`postal_code`, `phone_number`)."""
 
+LABELS = frozenset({"code", "no", "nr", "num", "number", "cd", "iso", "nbr"})
+"""Those of them that people read: a number or code is not what a key called `id` holds."""
+
 KEY_WORDS = STRONG_KEY_WORDS | WEAK_KEY_WORDS
 
 _IRREGULAR = {
@@ -60,6 +63,9 @@ def singular(word: str) -> str:
         return word[:-3] + "y"
     if word.endswith(("sses", "shes", "ches", "xes", "zes", "uses")) or word.endswith("oes"):
         word = word[:-2]
+    elif word.endswith(("fis", "jis", "kis", "pis")):
+        # `rfis`, `emojis`, `wikis`, `kpis` are plurals, unlike `basis`.
+        word = word[:-1]
     elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
     # A final e goes in both forms, so that `cache`/`caches` and `house`/`houses` meet.
@@ -184,6 +190,23 @@ HIERARCHY_ROLES = stem_set(
 """In a table of people these point to another row of the same table."""
 
 
+FOREIGN = stem_set(
+    """airtable amazon asana auth0 aws azure dropbox ebay erp etsy extern external facebook foreign gitea github
+    gitlab google hubspot instagram intercom jira ldap legacy linkedin magento mailchimp marketo microsoft netsuite
+    paypal plaid quickbooks remote salesforce saml sap sendgrid shopify slack stripe telegram thirdparty trello
+    twilio twitter xero youtube zendesk"""
+)
+"""Before a table's name these say that the number is one of another system: `stripe_customer_id`."""
+
+MACHINES = stem_set("auto automatic automatically machine system")
+"""Beside a participle these say that no person did it: `auto_canceled_by_id`."""
+
+KINDS_OF_THINGS = stem_set(
+    """activity actor attachment author container context element entity holder item member model node object origin
+    owner parent part record reference related resource scope sender source subject target thing topic"""
+)
+"""Beside a type column these name rows of any table, even where one table has the very word."""
+
 CONTAINERS = stem_set(
     "base catalog data file head header info main master name object record set table title"
 )
@@ -197,6 +220,9 @@ ADJECTIVES = stem_set(
     ultimate visiting winner winning"""
 )
 """Words before a noun that only say which one of several: `default_status` is a status."""
+
+RELATING = SELF_WORDS | ADJECTIVES | PERSON_ROLES | HIERARCHY_ROLES | GIVEN_TO | {"by"}
+"""Words before a table's own name that say how one of its rows relates to another."""
 
 
 def agents(verb: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from ingestion.discovery.relationship_words import singular, split_words
 from ingestion.schema_discovery import SchemaMap, Table
 from ingestion.transform import document_ids
 from ingestion.vespa.client import SCHEMA
-from ingestion.vespa.feeding import Operation
+from ingestion.vespa.operations import Operation
 
 
 def operations(schema: SchemaMap, tables: list[str], read_seq: int) -> list[Operation]:

@@ -26,7 +26,9 @@ _KINDS = {
 
 _MOST_FAMILIES = 12
 _MOST_SAMPLES = 3
+_MOST_UNFIT = 3
 _LONGEST_SAMPLE = 60
+_OUTSIDE = "references-to-something-outside-this-database"
 _LEGEND = (
     "<details><summary>How to read this</summary>\n\n"
     "- **Rows** are counted; a figure with *about* is the planner's estimate.\n"
@@ -93,8 +95,21 @@ def _overview(m: SchemaMap) -> str:
     if families:
         lines += ["", "**Tables that share a first word:** " + "; ".join(families) + "."]
     lines += _sensitive(m)
+    lines += _further(m)
     lines += ["", _LEGEND]
     return "\n".join(lines)
+
+
+def _further(m: SchemaMap) -> list[str]:
+    """Where the document goes on behind the tables, which may be thousands of lines away."""
+    sections = [
+        (f"all {_count(len(m.relationships), 'reference')}", "references", m.relationships),
+        (f"{len(m.candidates):,} possible", "possible-references", m.candidates),
+        (f"{_count(len(m.external_columns), 'column')} that refer outside", _OUTSIDE, m.external_columns),
+        (_count(len(m.views), "view"), "views", m.views),
+    ]
+    found = [f"[{label}](#{anchor})" for label, anchor, present in sections if present]
+    return ["", f"**Behind the [tables](#tables):** {', '.join(found)}."] if found else []
 
 
 def _sensitive(m: SchemaMap) -> list[str]:
@@ -130,7 +145,10 @@ def _warnings(m: SchemaMap) -> str:
         for warning in t.warnings:
             tables[warning].append(t.name)
     lines = [f"- {text(w)}" for w in m.warnings]
-    lines += [f"- {_listed([_link(n) for n in names], 12)}: {text(w)}" for w, names in tables.items()]
+    lines += [
+        f"- {_listed([_link(n) for n in names], 12)}: {'in each, ' if len(names) > 1 else ''}{text(w)}"
+        for w, names in tables.items()
+    ]
     return "\n".join(["## Warnings", "", *lines]) if lines else ""
 
 
@@ -147,7 +165,7 @@ def _picture(m: SchemaMap) -> str:
         return ""
     left_out = ""
     if drawn.hubs:
-        hubs = ", ".join(f"{_link(name)} ({count})" for name, count in drawn.hubs)
+        hubs = ", ".join(f"{_link(name)} ({_count(count, 'table')})" for name, count in drawn.hubs)
         left_out = f" Left out, because so many tables refer to them: {hubs}."
     if drawn.more:
         left_out += f" {drawn.more:,} more references are not drawn."
@@ -175,7 +193,7 @@ def _table(t: Table, m: SchemaMap) -> str:
         lines += [f"> {text(t.comment)}", ""]
     if not t.readable:
         lines += [f"**Cannot be read:** {text(t.problem or 'no reason given')}", ""]
-    key = f"{code(', '.join(t.key_columns))}: {_BASES[t.key_basis]}" if t.key_columns else _BASES[t.key_basis]
+    key = f"{code(', '.join(t.key_columns))}, {_basis(t)}" if t.key_columns else _basis(t)
     lines.append(f"- Rows: {_rows(t)}{_size_note(t)}")
     lines.append(f"- Key: {key}{f' ({text(t.key_note)})' if t.key_note else ''}")
     if t.timestamps:
@@ -207,11 +225,18 @@ def _table(t: Table, m: SchemaMap) -> str:
     return "\n".join(lines)
 
 
+def _basis(t: Table) -> str:
+    if t.key_basis == "proven_id" and (t.key_duplicates or t.key_nulls):
+        return "not declared; nearly all of its values are distinct"
+    return _BASES[t.key_basis]
+
+
 def _columns(t: Table, m: SchemaMap) -> str:
     targets: dict[str, list[str]] = defaultdict(list)
     for r in m.relations_from(t.name):
-        if r.target_table not in targets[r.source_column]:
-            targets[r.source_column].append(r.target_table)
+        target = _link(r.target_table) + _where(r)
+        if target not in targets[r.source_column]:
+            targets[r.source_column].append(target)
     external = {e.column for e in m.external_columns if e.table == t.name}
     files = {f.column_name for f in t.file_reference_columns}
     statistics = any(c.null_share is not None for c in t.columns)
@@ -222,7 +247,7 @@ def _columns(t: Table, m: SchemaMap) -> str:
     for c in t.columns:
         notes = [f"key{' part' if len(t.key_columns) > 1 else ''}"] if c.name in t.key_columns else []
         if c.name in targets:
-            notes.append(f"→ {_listed([_link(name) for name in targets[c.name]], 4)}")
+            notes.append(f"→ {_listed(targets[c.name], 4)}")
         if c.name in external:
             notes.append("refers outside")
         if c.name in files:
@@ -260,8 +285,12 @@ def _freshness(t: Table) -> str:
     else:
         first = "no column shows it; changes are found by row versions"
     others = [x for x in t.timestamps if not x.fit and x.reasons and x.column != t.timestamp_column]
+    unfit: dict[str, list[str]] = defaultdict(list)
+    for x in others[:_MOST_UNFIT]:
+        unfit[", ".join(x.reasons[1:] or x.reasons)].append(code(x.column))
     more = "; ".join(
-        f"{code(x.column)} is not fit: {text(', '.join(x.reasons[1:] or x.reasons))}" for x in others[:3]
+        f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} not fit: {text(reason)}"
+        for reason, columns in unfit.items()
     )
     return first + (f". {more}" if more else "")
 
@@ -269,10 +298,14 @@ def _freshness(t: Table) -> str:
 def _outgoing(r: ImplicitRelationship) -> str:
     sure = "declared" if r.basis == "declared" else f"{_confidence(r)} sure"
     orphans = f", {r.orphan_share:.1%} orphans" if r.orphan_share else ""
-    where = f" where {code(r.type_column)} is {code(r.type_value or '')}" if r.type_column else ""
     why = f": {text('; '.join(r.evidence).removeprefix('declared: '))}" if r.evidence else ""
     target = f"{_link(r.target_table)}.{code(r.target_column)}"
-    return f"{code(r.source_column)} → {target}{where} ({sure}{orphans}){why}"
+    return f"{code(r.source_column)} → {target}{_where(r)} ({sure}{orphans}){why}"
+
+
+def _where(r: ImplicitRelationship) -> str:
+    """For which rows alone the reference holds, empty for all."""
+    return f" where {code(r.type_column)} is {code(r.type_value or '')}" if r.type_column else ""
 
 
 def _confidence(r: ImplicitRelationship) -> str:

@@ -82,6 +82,10 @@ class AddressPolicy:
             raise errors.DownloadError(
                 f"{scheme or 'a URL without scheme'}: only http, https and S3 are fetched", cause="bad_url"
             )
+        self.check_host(host, port)
+
+    def check_host(self, host: str, port: int) -> None:
+        """Raise DownloadError where `host` is itself an address that is not permitted."""
         if _is_literal(host) and not self.permits(host, port, host):
             raise refused(host)
 

@@ -1,4 +1,4 @@
-"""Facts and text out of images and PDFs, taken in a child process that a bad file may crash.
+"""What untrusted files hold, read by a child process that they may crash: facts, text, small pictures to show.
 
 Each child serves many files; one that crashes, hangs or has served enough is replaced. What it did with
 the file at hand is that file's failure alone.
@@ -7,6 +7,7 @@ the file at hand is that file's failure alone.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -19,7 +20,10 @@ from ingestion import errors, values
 
 _CHILD: Final = Path(__file__).with_name("extraction_child.py")
 _FILES_PER_CHILD: Final = 2_000
-_LONGEST_ANSWER: Final = 4 * 2**20
+LONGEST_SIDE: Final = 1_200
+"""Pixels of a preview; no terminal shows more."""
+_LONGEST_ANSWER: Final = 8 * 2**20
+"""Bytes of a line; the largest preview takes 5.8 million."""
 _ENDING_S: Final = 5.0
 """How long a child that closed its output may take to be gone."""
 EXTRACTED: Final = frozenset({"pdf", "jpg", "png", "gif", "tiff"})
@@ -45,6 +49,19 @@ class Facts:
             "extracted_text": self.text or None,
         }  # fmt: skip
         return {name: value for name, value in members.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture made small: `rgb` has three bytes for each of `width` times `height` pixels, row by row."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+class _Unread(Exception):
+    """Why the child has no answer, in words for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +100,58 @@ class Extractor:
         """
         if kind not in EXTRACTED:
             return Facts()
-        async with self._slots:
-            child = self._idle.pop() if self._idle else await _Child.start(self._limits, self.personal)
-            try:
-                async with asyncio.timeout(self._limits.timeout_s):
-                    answer = await child.ask({"path": str(path), "kind": kind})
-            except TimeoutError:
-                await child.end()
-                raise _failed(f"it took longer than {self._limits.timeout_s:.0f} s") from None
-            except BaseException:
-                await child.end()
-                raise
-            if answer is None:
-                status = await child.end()
-                raise _failed(f"its content ended the reader ({_ending(status)})")
-            await self._put_back(child)
-        if "error" in answer:
-            raise _failed(str(answer["error"]))
+        try:
+            answer = await self._answer({"path": str(path), "kind": kind})
+        except _Unread as error:
+            raise _failed(str(error)) from None
         text, _ = values.clean(str(answer.get("text", "")))
         return Facts(
             answer.get("width"), answer.get("height"), answer.get("taken_at"), answer.get("pages"), text,
             str(answer.get("missing", "")),
         )  # fmt: skip
+
+    async def preview(self, path: Path) -> Preview:
+        """The picture at `path`, upright, no side longer than `LONGEST_SIDE`.
+
+        Raises DownloadError (`extraction_failed`) for what is no picture, has too many pixels, or ends the child.
+        """
+        try:
+            answer = await self._answer({"path": str(path), "kind": "preview", "side": str(LONGEST_SIDE)})
+            if missing := answer.get("missing"):
+                raise _Unread(f"{missing} is not installed")
+            # What an attacked child sends is not believed either.
+            width, height = int(answer["width"]), int(answer["height"])
+            rgb = base64.b64decode(answer["rgb"], validate=True)
+            if not (
+                0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE and len(rgb) == width * height * 3
+            ):
+                raise _Unread("the reader answered nonsense")
+        except (KeyError, TypeError, ValueError):
+            raise _no_preview("the reader answered nonsense") from None
+        except _Unread as error:
+            raise _no_preview(str(error)) from None
+        return Preview(width, height, rgb)
+
+    async def _answer(self, request: dict[str, str]) -> dict[str, Any]:
+        """What a child says; raises _Unread where it says why not, takes too long or ends."""
+        async with self._slots:
+            child = self._idle.pop() if self._idle else await _Child.start(self._limits, self.personal)
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    answer = await child.ask(request)
+            except TimeoutError:
+                await child.end()
+                raise _Unread(f"it took longer than {self._limits.timeout_s:.0f} s") from None
+            except BaseException:
+                await child.end()
+                raise
+            if answer is None:
+                status = await child.end()
+                raise _Unread(f"its content ended the reader ({_ending(status)})")
+            await self._put_back(child)
+        if "error" in answer:
+            raise _Unread(str(answer["error"]))
+        return answer
 
     async def aclose(self) -> None:
         """End the children that wait for work; `extract` starts new ones."""
@@ -167,6 +214,12 @@ class _Child:
 def _failed(reason: str) -> errors.DownloadError:
     return errors.DownloadError(
         f"the file was fetched, but nothing can be extracted: {reason}", cause="extraction_failed"
+    )
+
+
+def _no_preview(reason: str) -> errors.DownloadError:
+    return errors.DownloadError(
+        f"This file is no picture that can be shown: {reason}.", cause="extraction_failed"
     )
 
 

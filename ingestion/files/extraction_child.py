@@ -7,6 +7,7 @@ read only when that is asked for.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -16,6 +17,9 @@ from typing import Any
 
 MOST_PAGES = 300
 MOST_CHARACTERS = 300_000
+MOST_SHOWN_PIXELS = 60_000_000
+"""Of a picture that is decoded whole."""
+_SHOWN = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "MPO")
 _TAKEN, _TAKEN_ZONE, _CHANGED, _ORIENTATION, _EXIF = 0x9003, 0x9011, 0x0132, 0x0112, 0x8769
 _ARTIST, _COPYRIGHT, _OWNER, _GPS = 0x013B, 0x8298, 0xA430, 0x8825
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
@@ -51,6 +55,21 @@ def _image(path: str, most_pixels: int, personal: bool) -> dict[str, Any]:
             width, height = height, width
         text = _personal(exif) if personal else ""
         return {"width": width, "height": height, "taken_at": _taken_at(exif), "text": text}
+
+
+def preview_of(path: str, longest_side: int) -> dict[str, Any]:
+    """The picture upright and small; raises whatever its parser raises."""
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None
+    with Image.open(path, formats=_SHOWN) as image:
+        if image.width * image.height > MOST_SHOWN_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels are too many to show")
+        image.draft("RGB", (longest_side, longest_side))
+        small = ImageOps.exif_transpose(image).convert("RGB")
+        small.thumbnail((longest_side, longest_side))
+    rgb = base64.b64encode(small.tobytes()).decode("ascii")
+    return {"width": small.width, "height": small.height, "rgb": rgb}
 
 
 def _personal(exif: Any) -> str:
@@ -110,13 +129,19 @@ def _pdf(path: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve requests `{"path", "kind"}`; answers are the facts, or `{"error"}`, or `{"missing"}`."""
+    """Serve requests `{"path", "kind"}`; answers are the facts, or `{"error"}`, or `{"missing"}`.
+
+    Of kind `preview`, with a `side` of so many pixels, they are `{"width", "height", "rgb"}`.
+    """
     memory_bytes, most_pixels, personal = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:4] == ["personal"]
     limit(memory_bytes)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = facts_of(request["path"], request["kind"], most_pixels, personal)
+            if request["kind"] == "preview":
+                answer = preview_of(request["path"], int(request["side"]))
+            else:
+                answer = facts_of(request["path"], request["kind"], most_pixels, personal)
         except ImportError as error:
             answer = {"missing": error.name or "a library"}
         except MemoryError:

@@ -25,6 +25,7 @@ from ingestion.files import documents as docs
 from ingestion.files.arrivals import Arrivals, Arriving
 from ingestion.files.extraction import Extractor
 from ingestion.files.settling import FileSettler, Settled, Work
+from ingestion.files.twins import Twins
 from ingestion.files.writer import FileWriter
 from ingestion.state.types import BatchCommit, Failure, FileLink
 from ingestion.sync.job_control import JobControl
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 _QUEUED_PER_WORKER: Final = 64
 _GATHER_S: Final = 0.05
-"""Seconds that outcomes are gathered for, before one commit takes them all."""
+_MOST_GATHERINGS: Final = 4
+"""So often, so many seconds, are outcomes waited for before one commit takes them all, unless it is full before."""
 _MOST_PER_COMMIT: Final = 128
 TELL_EVERY_S: Final = 1.0
 """How often bytes are told while any arrive."""
@@ -62,6 +64,7 @@ class FileIngester:
         publish: Publish,
         downloader: FileDownloader | None = None,
         extractor: Extractor | None = None,
+        twins: Twins | None = None,
         workers: int = 4,
         control: JobControl | None = None,
         logger: logging.Logger | None = None,
@@ -73,7 +76,8 @@ class FileIngester:
         self._job_id, self._publish = job_id, publish
         self._downloader, self._extractor = downloader, extractor
         self._log = logger or logging.getLogger(__name__)
-        self._settler = FileSettler(state, self._writer, downloader, extractor, self._log)
+        self._twins = twins or Twins(state)
+        self._settler = FileSettler(state, self._writer, self._twins, downloader, extractor, self._log)
         self._control = control or JobControl()
         self._clock = clock
         self._tell_every_s = tell_every_s
@@ -270,7 +274,11 @@ class FileIngester:
     async def _keep_committing(self) -> None:
         while True:
             batch = [await self._outcomes.get()]
-            await asyncio.sleep(_GATHER_S)
+            for _ in range(_MOST_GATHERINGS):
+                await asyncio.sleep(_GATHER_S)
+                # With nothing else under way nobody is to wait for more.
+                if len(batch) + self._outcomes.qsize() >= min(self._under_way, _MOST_PER_COMMIT):
+                    break
             while not self._outcomes.empty() and len(batch) < _MOST_PER_COMMIT:
                 batch.append(self._outcomes.get_nowait())
             await self._feed(batch)
@@ -319,6 +327,7 @@ class FileIngester:
         if counts.found:
             events.append(FilesCommitted(job_id=self._job_id, table=table, files=counts))
         rows = {settled.row.file_id: settled.row for settled in part}
+        self._twins.note(rows.values())
         await self._commit(
             BatchCommit(
                 job_id=self._job_id, table=table, files=counts, file_rows=list(rows.values()), failures=failures,

@@ -18,15 +18,24 @@ MOST_ENTRIES: Final = 10_000
 LARGEST_SIZE: Final = 2**63 - 1
 """Bytes; what a size is stored in holds no more."""
 
-_KEY_MEMBERS: Final = ("s3_key", "s3key", "key", "object_key", "storage_key", "s3_path", "path", "file_key")
+# Members by their names in lower case without what joins words: `file_name`, `fileName` and `FileName` are one.
+_KEY_MEMBERS: Final = ("s3key", "key", "objectkey", "storagekey", "s3path", "path", "filekey")
 _URL_MEMBERS: Final = (
-    "url", "download_url", "signed_url", "file_url", "href", "original_url", "s3_url", "share_url",
-)  # fmt: skip
-_NAME_MEMBERS: Final = ("filename", "file_name", "name", "original_filename", "title")
-_SIZE_MEMBERS: Final = ("file_size", "size", "size_bytes", "content_length", "bytes")
-_TYPE_MEMBERS: Final = ("content_type", "mime_type", "mime", "file_type", "type")
-_ID_MEMBERS: Final = ("id", "attachment_id", "file_id", "uuid")
-_PREVIEWS: Final = frozenset({"thumbnail_url", "preview_url", "thumb_url", "viewer_url", "icon_url"})
+    "url",
+    "downloadurl",
+    "signedurl",
+    "fileurl",
+    "href",
+    "originalurl",
+    "s3url",
+    "shareurl",
+)
+_NAME_MEMBERS: Final = ("filename", "name", "originalfilename", "originalname", "title")
+_SIZE_MEMBERS: Final = ("filesize", "size", "sizebytes", "bytesize", "contentlength", "contentsize", "bytes")
+_TYPE_MEMBERS: Final = ("contenttype", "mimetype", "mime", "filetype", "type")
+_ID_MEMBERS: Final = ("id", "attachmentid", "fileid", "uuid")
+_BUCKET_MEMBERS: Final = ("bucket", "s3bucket", "bucketname")
+_PREVIEWS: Final = frozenset({"thumbnailurl", "previewurl", "thumburl", "viewerurl", "iconurl"})
 _ID_LIKE = re.compile(r"(?:[0-9]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{24,64})\Z")
 _KEY_LIKE = re.compile(r"/?[0-9]+/[0-9]+/.+|s3[an]?://.+|https?://.+", re.IGNORECASE | re.DOTALL)
 
@@ -91,7 +100,7 @@ def _from_text(text: str, entry_id: str, *, trusted: bool, depth: int) -> Iterat
 
 
 def _from_object(value: Mapping[Any, Any], entry_id: str, depth: int) -> Iterator[Entry]:
-    members = {str(name).lower(): member for name, member in value.items()}
+    members = {_plain(str(name)): member for name, member in value.items()}
     own = _file_object(members, entry_id)
     if own is not None:
         yield own
@@ -100,7 +109,7 @@ def _from_object(value: Mapping[Any, Any], entry_id: str, depth: int) -> Iterato
         name = str(name)
         if isinstance(member, Mapping | list | tuple):
             yield from _walk(member, name if _ID_LIKE.match(name) else "", trusted=True, depth=depth + 1)
-        elif isinstance(member, str) and not described and name.lower() not in _PREVIEWS:
+        elif isinstance(member, str) and not described and _plain(name) not in _PREVIEWS:
             is_id = _ID_LIKE.match(name) is not None
             yield from _walk(member, name if is_id else "", trusted=is_id, depth=depth + 1)
 
@@ -118,7 +127,7 @@ def _file_object(members: Mapping[str, Any], entry_id: str) -> Entry | None:
     reference = Reference(
         key=(key.key if key else "") or (url.key if url else ""),
         url=(url.url if url else "") or (key.url if key else ""),
-        bucket=(key.bucket if key else "") or (url.bucket if url else ""),
+        bucket=(key.bucket if key else "") or (url.bucket if url else "") or _text(members, _BUCKET_MEMBERS),
         filename=(key.filename if key else "") or (url.filename if url else ""),
     )
     own_id = next((members[n] for n in _ID_MEMBERS if isinstance(members.get(n), str | int)), entry_id)
@@ -129,6 +138,10 @@ def _file_object(members: Mapping[str, Any], entry_id: str) -> Entry | None:
         next((size for n in _SIZE_MEMBERS if (size := whole_number(members.get(n))) is not None), None),
         _text(members, _TYPE_MEMBERS),
     )
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _reference(members: Mapping[str, Any], names: tuple[str, ...]) -> Reference | None:

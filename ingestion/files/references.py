@@ -1,12 +1,14 @@
 """One text that may point at a file: is it a key, an S3 address or a URL, and which file does it name?
 
 Pure functions. The forms of S3 addresses follow Amazon's documentation of virtual-hosted-style and
-path-style requests; expiry follows its documentation of presigned URLs (`X-Amz-Date`, `X-Amz-Expires`,
-and `Expires` of the older signature).
+path-style requests and of its dual-stack, FIPS and acceleration endpoints; expiry follows its documentation of
+presigned URLs (`X-Amz-Date`, `X-Amz-Expires`, and `Expires` of the older signature) and of CloudFront's (`Expires`,
+or the date inside `Policy`).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -15,14 +17,26 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-_NOTHING: Final = frozenset({"", "null", "none", "nil", "undefined", "n/a", "na", "-", "{}", "[]", '""'})
-_NUMBER = re.compile(r"[-+]?[0-9.]+\Z")
-_EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})\Z")
-_S3_VIRTUAL_HOST = re.compile(
-    r"(?P<bucket>[a-z0-9][a-z0-9.\-]*?)\.s3(?:[.\-](?:dualstack\.|accelerate\.)?[a-z0-9\-]*)?\.amazonaws\.com(?:\.cn)?\Z"
+_NOTHING: Final = frozenset(
+    {"", "null", "none", "nil", "undefined", "n/a", "na", "-", "{}", "[]", '""', "true", "false", "nan"}
 )
-_S3_PATH_HOST = re.compile(r"s3(?:[.\-](?:dualstack\.)?[a-z0-9\-]+)?\.amazonaws\.com(?:\.cn)?\Z")
-_DISPOSITION_NAME = re.compile(r"""filename\*?=(?:UTF-8'')?"?([^";]+)""", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\Z")
+_EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})\Z")
+# Access points and the like are no buckets: boto3 knows them by their ARN only.
+_S3_ENDPOINT = (
+    r"s3(?!-accesspoint|-outposts|-object-lambda|-control)(?:-[a-z0-9\-]+)?(?:\.dualstack)?"
+    r"(?:\.(?!s3[.\-])[a-z0-9\-]+)?\.amazonaws\.com(?:\.cn)?\Z"
+)
+_S3_VIRTUAL_HOST = re.compile(rf"(?P<bucket>[a-z0-9][a-z0-9.\-]*?)\.{_S3_ENDPOINT}")
+_S3_PATH_HOST = re.compile(_S3_ENDPOINT)
+_S3_ARN = re.compile(r"arn:aws[a-z\-]*:s3:::([^/]+)/(.+)", re.DOTALL)
+# RFC 6266: the extended form goes before the plain one, whichever stands first.
+_DISPOSITION_NAMES = (
+    re.compile(r"""filename\*\s*=\s*"?UTF-8'[^']*'([^";]+)""", re.IGNORECASE),
+    re.compile(r"""filename\s*=\s*"([^"]+)\"""", re.IGNORECASE),
+    re.compile(r"""filename\s*=\s*([^";]+)""", re.IGNORECASE),
+)
+_POLICY_ENDS = re.compile(r'"AWS:EpochTime"\s*:\s*([0-9]{1,12})')
 # What nearly all are; anything else is taken apart by the standard library.
 _PLAIN_URL = re.compile(
     r"https?://([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::[0-9]{1,4})?(/[!-\"$->@-~]*)?(?:\?([!-\"$-~]*))?\Z"
@@ -67,6 +81,8 @@ def parse_reference(text: str) -> Reference | None:
 
 
 def _key_reference(text: str) -> Reference | None:
+    if arn := _S3_ARN.match(text):
+        return Reference(key=arn[2], bucket=arn[1], filename=last_segment(arn[2]))
     key = text.lstrip("/")
     name = last_segment(key)
     return Reference(key=key, filename=name) if name else None
@@ -87,7 +103,7 @@ def parse_url_reference(url: str) -> Reference | None:
     bucket, key = _s3_address(host, path)
     if key:
         return Reference(key=key, url=url, bucket=bucket, filename=last_segment(key))
-    if path in ("", "/"):
+    if path in ("", "/") and not query:
         return None
     return Reference(url=url, filename=_url_filename(path, query))
 
@@ -104,10 +120,12 @@ def _s3_address(host: str, path: str) -> tuple[str, str]:
 
 
 def _url_filename(path: str, query: str) -> str:
-    if "disposition" in query:
+    if "disposition" in query or "rscd" in query:
         for name, value in parse_qsl(query):
-            if name.lower().endswith("content-disposition") and (match := _DISPOSITION_NAME.search(value)):
-                return unquote(match[1]).strip()
+            if name.lower().endswith("content-disposition") or name.lower() == "rscd":
+                for pattern in _DISPOSITION_NAMES:
+                    if match := pattern.search(value):
+                        return unquote(match[1]).strip()
     # A last segment without an extension is an opaque id more often than a name.
     name = unquote(last_segment(path))
     return name if _EXTENSION.search(name) else ""
@@ -125,6 +143,7 @@ def extension(filename: str) -> str:
     return match[1].lower() if match and match.start() > 0 else ""
 
 
+@lru_cache(maxsize=64)
 def unsigned(url: str) -> str:
     """The URL without fragment and signing parameters: equal before and after it was signed anew."""
     base, _, query = url.partition("#")[0].partition("?")
@@ -150,7 +169,7 @@ def file_identity(key: str, url: str, bucket: str = "") -> str:
 def expires_at(url: str) -> float | None:
     """When a URL stops working, in epoch seconds, as far as its own parameters tell; else None."""
     query = url.partition("?")[2].partition("#")[0]
-    if "xpires" not in query and "se=" not in query:
+    if "xpires" not in query and "se=" not in query and "Policy=" not in query:
         return None
     members = {name.lower(): value for name, value in parse_qsl(query)}
     try:
@@ -161,7 +180,18 @@ def expires_at(url: str) -> float | None:
         if "expires" in members:
             return float(int(members["expires"]))
         if "se" in members and "sig" in members:
-            return datetime.fromisoformat(members["se"]).timestamp()
+            ends = datetime.fromisoformat(members["se"])
+            # Azure's dates are UTC, also where they stand without a zone.
+            return (ends if ends.tzinfo else ends.replace(tzinfo=UTC)).timestamp()
+        if "policy" in members and "key-pair-id" in members:
+            return _policy_ends(members["policy"])
     except (ValueError, OverflowError):
         return None
     return None
+
+
+def _policy_ends(policy: str) -> float | None:
+    """When CloudFront's custom policy ends; raises ValueError for one that is no base64."""
+    text = policy.translate(str.maketrans("-_~", "+=/"))
+    match = _POLICY_ENDS.search(base64.b64decode(text).decode("utf-8", "replace"))
+    return float(match[1]) if match else None

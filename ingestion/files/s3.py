@@ -143,7 +143,7 @@ class S3Fetcher:
             finally:
                 body.close()
         except exceptions.ClientError as error:
-            if str(error.response.get("Error", {}).get("Code")) in ("304", "NotModified"):
+            if etag and str(error.response.get("Error", {}).get("Code")) in ("304", "NotModified"):
                 return Fetched(etag=etag, unchanged=True)
             raise _judged(error, part) from error
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:

@@ -22,6 +22,7 @@ from ingestion.file_detector import DetectedFile
 from ingestion.file_downloader import FileDownloader
 from ingestion.files import documents as docs
 from ingestion.files.extraction import Extractor
+from ingestion.files.twins import Twins
 from ingestion.files.writer import FileWriter
 from ingestion.state.types import FileRow
 
@@ -77,11 +78,12 @@ class FileSettler:
         self,
         state: StateStore,
         writer: FileWriter,
+        twins: Twins,
         downloader: FileDownloader | None,
         extractor: Extractor | None,
         logger: logging.Logger,
     ) -> None:
-        self._state, self._writer = state, writer
+        self._state, self._writer, self._twins = state, writer, twins
         self._downloader, self._extractor = downloader, extractor
         self._limit = downloader.max_file_size if downloader is not None else 0
         self._log = logger
@@ -181,7 +183,7 @@ class FileSettler:
         is_image = docs.kind_of(row.content_type) != "pdf"
         if is_image and self._extractor is not None and self._extractor.personal:
             return None  # what was found when nobody asked for more is not enough
-        twin = await self._state.file_of_checksum(row.checksum, row.file_id)
+        twin = await self._twins.of(row.checksum, row.file_id)
         document = await self._writer.stored(twin.file_id) if twin is not None else None
         if document is None or document.get("checksum") != row.checksum:
             return None

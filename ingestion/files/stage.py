@@ -11,6 +11,7 @@ from ingestion import errors
 from ingestion.file_downloader import FileDownloader
 from ingestion.files.extraction import Extractor
 from ingestion.files.ingester import FileIngester, unsettled
+from ingestion.files.twins import Twins
 from ingestion.settings import Settings
 from ingestion.sync import source_reader
 from ingestion.sync.key_lookup import find_rows
@@ -53,7 +54,8 @@ class FileStage:
     ) -> None:
         self._io, self._transform = io, transform
         self._left_over = download and left_over
-        self._downloader = _downloader(io, settings) if download else None
+        twins = Twins(io.state)
+        self._downloader = _downloader(io, settings, twins) if download else None
         self._extractor = Extractor(personal=settings.exif_personal) if download else None
         self._open, self._is_open = AsyncExitStack(), False
         self._ingester = FileIngester(
@@ -64,6 +66,7 @@ class FileStage:
             publish=io.publish,
             downloader=self._downloader,
             extractor=self._extractor,
+            twins=twins,
             workers=workers,
             control=io.control,
             logger=io.log,
@@ -119,11 +122,11 @@ class FileStage:
         return bool(listed)
 
 
-def _downloader(io: SyncIO, settings: Settings) -> FileDownloader:
+def _downloader(io: SyncIO, settings: Settings, twins: Twins) -> FileDownloader:
     folder = download_dir(settings, io.state.path)
 
     async def find_copy(checksum: str) -> Path | None:
-        row = await io.state.file_of_checksum(checksum)
+        row = await twins.of(checksum)
         return folder / row.path if row is not None and row.path else None
 
     return FileDownloader(

@@ -16,7 +16,8 @@ from ingestion.files import documents as docs
 from ingestion.state.types import FileLink
 from ingestion.transform import document_ids
 from ingestion.vespa.client import FILE
-from ingestion.vespa.feeding import Feeder, Operation, Outcome
+from ingestion.vespa.feeding import Feeder, Outcome
+from ingestion.vespa.operations import Operation
 
 if TYPE_CHECKING:
     from ingestion.state.store import StateStore
@@ -61,16 +62,19 @@ class FileWriter:
         return set(document.get("record_doc_ids", ())) == set(records_of(links))
 
     async def put(self, wanted: Mapping[str, Maker]) -> dict[str, Put]:
-        """Write what each maker makes of a file's links and a new read number; files without links are left out."""
+        """Write what each maker makes of a file's links, all with one new read number; files without links are
+        left out."""
+        if not wanted:
+            return {}
         async with self._turn:
             behind = await self._state.touches_of_files(list(wanted))
             links = await self._state.links_of_files(list(wanted))
-            made = {}
-            for file_id, maker in wanted.items():
-                if file_id in links:
-                    read_seq = await self._sequence.next()
-                    operation = Operation("put", FILE, file_id, read_seq, maker(links[file_id]))
-                    made[file_id] = operation
+            read_seq = await self._sequence.next()
+            made = {
+                file_id: Operation("put", FILE, file_id, read_seq, maker(links[file_id]))
+                for file_id, maker in wanted.items()
+                if file_id in links
+            }
             outcomes = await self._feeder.feed(list(made.values()))
         return {
             operation.user_id: Put(operation.read_seq, outcome, behind.get(operation.user_id, 0))
@@ -91,10 +95,10 @@ class FileWriter:
         behind = await self._state.touches_of_files(file_ids)
         links = await self._state.links_of_files(file_ids)
         stored = await asyncio.gather(*(self.stored(file_id) for file_id in file_ids))
+        read_seq = await self._sequence.next()
         operations, told = [], {}
         for file_id, fields in zip(file_ids, stored, strict=True):
             left = links.get(file_id)
-            read_seq = await self._sequence.next()
             if not left:
                 operations.append(Operation("remove", FILE, file_id, read_seq))
             elif fields is not None:

@@ -21,6 +21,9 @@ GET: Final = f"SELECT {_COLUMNS} FROM files WHERE file_id IN (SELECT value FROM 
 # A file with this content, other than the one that has been fetched just now.
 TWIN: Final = f"""SELECT {_COLUMNS} FROM files WHERE checksum = :checksum AND checksum <> ''
     AND status = 'downloaded' AND file_id <> :but LIMIT 1"""
+# A page of the contents that have been fetched.
+CHECKSUMS: Final = """SELECT file_id, checksum FROM files WHERE status = 'downloaded' AND checksum <> ''
+    AND file_id > :after ORDER BY file_id LIMIT :limit"""
 # A page of files of one status.
 PAGE: Final = f"""SELECT {_COLUMNS} FROM files WHERE status = :status AND file_id > :after
     ORDER BY file_id LIMIT :limit"""
@@ -74,6 +77,13 @@ class Files(StateConnection):
         """A downloaded file with this content, other than `but`."""
         row = await self._read_one(TWIN, {"checksum": checksum, "but": but})
         return _file(row) if row else None
+
+    async def checksums(self, *, page_size: int = 10_000) -> AsyncIterator[list[str]]:
+        """Pages of the checksums of all that has been fetched, in the order of the files' ids."""
+        after = ""
+        while rows := await self._read(CHECKSUMS, {"after": after, "limit": page_size}):
+            yield [row[1] for row in rows]
+            after = rows[-1][0]
 
     async def files_with_status(self, status: str, *, page_size: int = 1000) -> AsyncIterator[list[FileRow]]:
         """Pages in the order of ids; a page's files may change status before the next one is asked for."""

@@ -11,7 +11,8 @@ import time
 from ingestion import errors
 from ingestion.postgres.server_info import ServerInfo
 from ingestion.vespa.client import SCHEMA, VespaSession
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 MARKER = "~source"
 

@@ -18,7 +18,8 @@ from ingestion.sync.source_reader import ReadBatch, Row
 from ingestion.transform import document_ids
 from ingestion.transform.documents import Document
 from ingestion.vespa.client import RECORD
-from ingestion.vespa.feeding import Operation, Verdict
+from ingestion.vespa.feeding import Verdict
+from ingestion.vespa.operations import Operation
 
 _ROWS_PER_COMMIT = 500
 

@@ -19,6 +19,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import compress
 
 import orjson
 
@@ -40,7 +41,8 @@ from ingestion.sync.sync_io import SyncIO
 from ingestion.sync.workers import Held, Workers
 from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa.client import RECORD
-from ingestion.vespa.feeding import Operation, Outcome, Verdict
+from ingestion.vespa.feeding import Outcome, Verdict
+from ingestion.vespa.operations import Operation
 
 SYNC_KINDS = ("full", "incremental")
 
@@ -201,17 +203,21 @@ async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared
     made = await workers.prepare(run.builder, rows)
     if made is None:
         return False
-    prepared.held, documents, failures = made
+    prepared.held = made.held
     # The text of the rows is the other process's now.
     prepared.batch = replace(prepared.batch, rows=())
-    for position, failure in failures:
+    for position, failure in made.failures:
         if not _settled_apart(run, rows[position], failure):
             prepared.failures.append(row_failures.at(failure, rows[position]))
-    for position, document in documents:
-        if document.key not in run.aside:
-            prepared.documents.append(document)
-            row = rows[position]
-            prepared.rows.append(Row((), row.locator, row.version, row.unreadable))
+    kept = [
+        Row((), row.locator, row.version, row.unreadable) for row in map(rows.__getitem__, made.positions)
+    ]
+    if run.aside:
+        alone = [document.key not in run.aside for document in made.documents]
+        prepared.documents = list(compress(made.documents, alone))
+        prepared.rows = list(compress(kept, alone))
+    else:
+        prepared.documents, prepared.rows = made.documents, kept
     return True
 
 

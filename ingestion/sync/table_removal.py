@@ -6,7 +6,8 @@ from ingestion.sync.sync_io import SyncIO
 from ingestion.transform import document_ids
 from ingestion.vespa import visiting
 from ingestion.vespa.client import RECORD, SCHEMA, VespaSession
-from ingestion.vespa.feeding import Operation, Verdict
+from ingestion.vespa.feeding import Verdict
+from ingestion.vespa.operations import Operation
 
 
 async def remove_table(io: SyncIO, index: VespaSession, table: str) -> int:

@@ -24,7 +24,8 @@ from ingestion.state.types import Failure
 from ingestion.sync import building
 from ingestion.transform.documents import DocumentBuilder
 from ingestion.vespa.client import RECORD, VespaSession
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 LENGTH = struct.Struct(">Q")
 

@@ -79,6 +79,16 @@ class Held:
             self.worker.tell("drop", self.number)
 
 
+@dataclass(slots=True)
+class Made:
+    """What a worker made of a batch: documents, beside the positions of their rows, and failures with theirs."""
+
+    held: Held
+    positions: list[int]
+    documents: list[Document]
+    failures: list[tuple[int, Failure]]
+
+
 class Worker:
     """One process and the questions put to it."""
 
@@ -235,10 +245,8 @@ class Workers:
         """What the processes' feeders say of themselves, or said last."""
         return [*self._ended, *(worker.stats for worker in self._workers if worker.stats is not None)]
 
-    async def prepare(
-        self, builder: DocumentBuilder, rows: Sequence[Row]
-    ) -> tuple[Held, list[tuple[int, Document]], list[tuple[int, Failure]]] | None:
-        """Have documents made of rows: those, and failures, by the rows' positions. None: make them here.
+    async def prepare(self, builder: DocumentBuilder, rows: Sequence[Row]) -> Made | None:
+        """Have documents made of rows; None: make them here.
 
         Raises WorkerLost.
         """
@@ -261,19 +269,19 @@ class Workers:
         positions, keys, digests, buckets, sizes, more, failed = await worker.ask(
             "prepare", number, table, [row.values for row in rows], places
         )
+        held, nothing = Held(worker, number), _record(None)
+        documents = [
+            Document(nothing, key, _NO_FIELDS, digest, bucket, (), (), size)
+            for key, digest, bucket, size in zip(keys, digests, buckets, sizes, strict=True)
+        ]
         extra: dict[int, Any] = pickle.loads(more) if more else {}
-        held = Held(worker, number)
-        documents: list[tuple[int, Document]] = []
-        nothing = _record(None)
-        for place, position in enumerate(positions):
-            warnings, files, project = extra.get(place, ((), (), None))
-            document = Document(
-                nothing if project is None else _record(project), keys[place], _NO_FIELDS, digests[place],
-                buckets[place], warnings, files, sizes[place],
+        for place, (warnings, files, project) in extra.items():
+            documents[place] = Document(
+                _record(project), keys[place], _NO_FIELDS, digests[place], buckets[place], warnings, files,
+                sizes[place],
             )  # fmt: skip
-            held.places[id(document)] = place
-            documents.append((position, document))
-        return held, documents, pickle.loads(failed) if failed else []
+        held.places = {id(document): place for place, document in enumerate(documents)}
+        return Made(held, positions, documents, pickle.loads(failed) if failed else [])
 
     async def close(self) -> None:
         """End the processes."""

@@ -19,10 +19,14 @@ from ingestion import redaction
 from ingestion.transform import columns, content_text, digest, document_ids
 from ingestion.transform.columns import Cell, Cells, Cleaned
 from ingestion.transform.document import METADATA_LIMIT, Document
+from ingestion.transform.file_references import file_reference
 from ingestion.transform.references import References
 
 if TYPE_CHECKING:
     from ingestion.file_detector import DetectedFile
+
+_NOTHING = frozenset({None, "", "{}", "[]", "null", '""'})
+"""Cells of file columns that point at no file."""
 
 Row = Sequence[str | None]
 
@@ -52,6 +56,8 @@ class TablePlan:
     references: References
     times: tuple[tuple[str, int], ...]
     zone: tzinfo
+    files: tuple[int, ...]
+    """Columns that may point at files."""
     project: int | None
 
 
@@ -63,13 +69,12 @@ class BatchBuilder:
         plan: TablePlan,
         warned: Callable[[], bool],
         files: Callable[[Row], tuple[DetectedFile, ...]] | None,
-        file_reference: Callable[[DetectedFile], dict[str, str]],
     ) -> None:
         self._plan = plan
         self._warned = warned
         self._files = files
-        self._file_reference = file_reference
         self._prefix = document_ids.doc_id(plan.table, "")
+        self._shown = tuple(p for p in plan.files if plan.columns[p].cell and not plan.columns[p].is_bounded)
         self._names = tuple(column.name for column in plan.columns)
 
     def build(self, rows: Sequence[Row]) -> list[Document | None]:
@@ -120,17 +125,24 @@ class BatchBuilder:
             record, key = records[n], keys[n]
             data = content_of(record, digested[n])
             number, bucket = digest_of(data), bucket_of(key)
-            files = self._files(rows[n]) if self._files is not None else ()
+            files, shown = self._files_of(rows[n]), []
             parts = readable[n]
             if files:
                 content_text.add_names(parts, files)
+                texts = {}
+                for position in self._shown:
+                    text = cells[position][n]
+                    # Reading a whole cell and reading a name in it differ only in such cases.
+                    if text and "\ufffd" not in text and text[0] not in "{[":
+                        texts[raw[position][n] or ""] = text
+                shown = [file_reference(file, texts) for file in files]
             fields: dict[str, Any] = {
                 "doc_id": prefix + key if fits else document_ids.doc_id(table, key),
                 "source_table": table,
                 "source_id": key,
                 "metadata": record,
                 "relationships": named[n],
-                "file_references": [self._file_reference(file) for file in files] if files else [],
+                "file_references": shown,
                 "content_text": content_text.join(parts),
                 "row_digest": number,
                 "key_bucket": bucket,
@@ -146,6 +158,14 @@ class BatchBuilder:
                 if (moment := moments[n]) is not None:
                     fields[name] = moment
             yield Document(None, key, fields, number, bucket, (), files, len(data))
+
+    def _files_of(self, row: Row) -> tuple[DetectedFile, ...]:
+        if self._files is None:
+            return ()
+        for position in self._plan.files:
+            if row[position] not in _NOTHING:
+                return self._files(row)
+        return ()
 
     # -- steps ---------------------------------------------------------------------------------------------
 

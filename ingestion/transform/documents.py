@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from ingestion import errors, values
 from ingestion.postgres.sql import base_type, is_array
-from ingestion.redaction import redact_text, redact_url
+from ingestion.redaction import redact_text
 from ingestion.schema_discovery import Column, SchemaMap, Table
 from ingestion.transform import columns, content_text, digest, document_ids, json_text, references
 from ingestion.transform.batches import BatchBuilder, ColumnPlan, TablePlan
 from ingestion.transform.document import METADATA_LIMIT, CellWarning, Document
+from ingestion.transform.file_references import file_reference
 from ingestion.transform.references import References, ids_in, relation_name
 from ingestion.transform.sensitivity import MASKED, NO_MASKS, MaskPolicy
 
@@ -111,7 +111,7 @@ class DocumentBuilder:
             (name, position) for name, position in positions.items() if name not in self._masked
         )
         self._batches = BatchBuilder(
-            self._table_plan(masks), self._warned, self._files if self._detector else None, _file_reference
+            self._table_plan(masks), self._warned, self._files if self._detector else None
         )
 
     # -- public --------------------------------------------------------------------------------------------
@@ -259,6 +259,11 @@ class DocumentBuilder:
             references=self._references,
             times=tuple((field, positions[column]) for field, column in self._times),
             zone=self._zone,
+            files=tuple(
+                positions[file.column_name]
+                for file in self.table.file_reference_columns
+                if file.column_name in positions and file.column_name not in self._masked
+            ),
             project=None if self._project is None else positions[self._project],
         )
 
@@ -317,7 +322,7 @@ class DocumentBuilder:
             "source_id": key,
             "metadata": metadata,
             "relationships": relationships,
-            "file_references": [_file_reference(file) for file in files],
+            "file_references": [file_reference(file) for file in files],
             "content_text": content,
             "row_digest": row_digest,
             "key_bucket": bucket,
@@ -383,19 +388,3 @@ class DocumentBuilder:
 def _hidden_key(value: str) -> str:
     """A masked column can still be the key: its hash tells rows apart without telling the value."""
     return "masked-" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-_FILE_MEMBERS = ("s3_key", "filename", "file_type", "source_column")
-_file_members = attrgetter(*_FILE_MEMBERS)
-
-
-def _file_reference(file: DetectedFile) -> dict[str, str]:
-    members = {"file_id": file.file_id} if file.file_id else {}
-    for name, value in zip(_FILE_MEMBERS, _file_members(file), strict=True):
-        if value:
-            members[name] = redact_text(values.clean(value)[0])
-    if file.url:
-        url = redact_url(file.url)
-        cleaned, changed = values.clean(url)
-        members["url"] = redact_text(cleaned) if changed else url
-    return members

@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ingestion.redaction import lowered
+
 if TYPE_CHECKING:
     from ingestion.schema_discovery import Column
 
@@ -153,16 +155,16 @@ NO_MASKS = MaskPolicy()
 
 def may_hold_secret_key(json_text: str) -> bool:
     """Whether any key in the text could be named like a secret: a cheap look that never misses one."""
-    low = json_text.lower()
+    low = lowered(json_text)
     return (
-        "token" in low
-        or "secret" in low
-        or "pass" in low
-        or "pwd" in low
-        or ("key" in low and ("api" in low or "private" in low))
-        or "authorization" in low
-        or "cookie" in low
-        or "\\u00" in low
+        b"token" in low
+        or b"secret" in low
+        or b"pass" in low
+        or b"pwd" in low
+        or (b"key" in low and (b"api" in low or b"private" in low))
+        or b"authorization" in low
+        or b"cookie" in low
+        or b"\\u00" in low
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace, TracebackType
@@ -185,15 +186,20 @@ class VespaSession:
 
     def multiplexer(self, connections: int) -> Multiplexer | None:
         """Connections of their own for feeding many documents at a time; None where only aiohttp may speak."""
-        if self._lean is None:
-            return None
         parts = urlsplit(self.feed_url)
+        if self._proxy is not None or parts.path or parts.username is not None:
+            return None
+        tls = None
+        if parts.scheme == "https":
+            # One of its own: what is agreed on here by ALPN is not what aiohttp speaks.
+            tls = ssl_context(self._vespa) or ssl.create_default_context()
         shared = Multiplexer(
             parts.hostname or "",
-            parts.port or 80,
+            parts.port or (80 if tls is None else 443),
             headers=self._headers,
             connections=connections,
             timeout_s=CLIENT_TIMEOUT_S,
+            tls=tls,
         )
         self._shared.append(shared)
         return shared

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from ingestion.vespa.operations import Operation, Request
 
 if TYPE_CHECKING:
-    from ingestion.vespa.feeding import Operation, Outcome
-
-
-class Request(NamedTuple):
-    """An operation as it is sent."""
-
-    method: str
-    target: str
-    body: bytes | None
-    gzipped: bool
+    from ingestion.vespa.feeding import Outcome
 
 
 class Group:

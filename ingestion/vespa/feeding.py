@@ -11,22 +11,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, NamedTuple
-
-import orjson
+from typing import Any
 
 from ingestion import errors
-from ingestion.vespa.client import SERVER_TIMEOUT_S, Answer, VespaSession, answer_of, not_vespa, target_of
-from ingestion.vespa.feed_group import Group, Request
+from ingestion.vespa.client import Answer, VespaSession, answer_of, not_vespa
+from ingestion.vespa.feed_group import Group
 from ingestion.vespa.multiplexing import LARGEST_BODY_BYTES, LOST, UNPROCESSED, Multiplexer
+from ingestion.vespa.operations import Operation, Request, Requests, chains
 from ingestion.vespa.reaching import connection_faults, unreachable
 
-COMPRESS_ABOVE_BYTES = 2048
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 8.0
 BLOCKED_WAIT_S = 10.0
@@ -35,29 +32,11 @@ TELL_EVERY_S = 1.0
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504, 507})
 _OUTCOME_UNKNOWN = frozenset({408, 500, 502, 504})
 _MOST_SERVER_FAULTS = 5
-_MOST_QUERIES = 256
-_OWN = ("read_seq", "source")
-"""Fields of every document that the feeding gives it."""
 TOGETHER_FROM = 32
 """Operations of one call that are worth connections on which they share."""
 _NEGOTIATE_AGAIN_S = 60.0
 _IN_FLIGHT_PER_CONNECTION = 32
 _MOST_UNPROCESSED = 8
-
-
-class Operation(NamedTuple):
-    """One put or remove; it takes effect only where the stored `read_seq` is smaller than its own.
-
-    A tuple, because one is made of every row.
-    """
-
-    kind: Literal["put", "remove"]
-    doc_type: str
-    user_id: str
-    read_seq: int
-    fields: dict[str, Any] | None = None
-    encoded: bytes = b""
-    """Instead of `fields`: they as a JSON object that is not empty."""
 
 
 class Verdict(Enum):
@@ -127,8 +106,7 @@ class Feeder:
         self._backoff_s, self._backoffs = 0.0, 0
         self._backing_off = False
         self._told_at = -TELL_EVERY_S
-        self._is_local = session.is_local
-        self._common: dict[tuple[str, str, int], tuple[str, bytes]] = {}
+        self._requests = Requests(session)
         self._shared: Multiplexer | None = None
         self._negotiate_at = 0.0
         self._opening: asyncio.Task[bool] | None = None
@@ -151,7 +129,7 @@ class Feeder:
         507) once an operation's deadline is spent; what was sent before then may have taken effect.
         """
         outcomes: list[Outcome | None] = [None] * len(operations)
-        waiting = deque(_chains(operations))
+        waiting = deque(chains(operations))
         if len(waiting) >= TOGETHER_FROM and await self._share():
             return await self._feed_together(operations, waiting)
 
@@ -255,7 +233,7 @@ class Feeder:
                 groups.popleft()
                 continue
             index = group.waiting[0]
-            request = group.ready.pop(index, None) or self._request_of(group.operations[index])
+            request = group.ready.pop(index, None) or self._requests.of(group.operations[index])
             method, target, body, gzipped = request
             if body is not None and len(body) > LARGEST_BODY_BYTES:
                 group.waiting.popleft()
@@ -332,7 +310,7 @@ class Feeder:
         self, operation: Operation, first: tuple[Answer | None, BaseException | None] | None = None
     ) -> Outcome:
         """One operation to its end; `first` is what came of an attempt that was made already."""
-        request = self._request_of(operation)
+        request = self._requests.of(operation)
         started = self._clock()
         attempt, server_faults, unsure = 0, 0, False
         while True:
@@ -433,51 +411,9 @@ class Feeder:
             hint="Resume the job later, or feed with fewer workers.",
         )
 
-    def _request_of(self, operation: Operation) -> Request:
-        path = self.session.document_path(operation.doc_type, operation.user_id)
-        query, own = self._common_to(operation.kind, operation.doc_type, operation.read_seq)
-        if operation.kind == "remove":
-            return Request("DELETE", path + query, None, False)
-        if operation.encoded:
-            body = b'{"fields":%b%b' % (operation.encoded[:-1], own)
-        else:
-            fields = {name: value for name, value in (operation.fields or {}).items() if name not in _OWN}
-            body = b'{"fields":%b%b' % (orjson.dumps(fields)[:-1], own if fields else own[1:])
-        gzipped = len(body) > COMPRESS_ABOVE_BYTES and not self._is_local
-        return Request("POST", path + query, _gzip(body) if gzipped else body, gzipped)
-
-    def _common_to(self, kind: str, doc_type: str, read_seq: int) -> tuple[str, bytes]:
-        """The query of a request and the end of its body, kept: a batch has one read number."""
-        known = self._common.get((kind, doc_type, read_seq))
-        if known is None:
-            params = {"condition": f"{doc_type}.read_seq < {read_seq}", "timeout": f"{SERVER_TIMEOUT_S}s"}
-            if kind == "put":
-                params["create"] = "true"
-            own = orjson.dumps({"read_seq": read_seq, "source": self.session.namespace})
-            known = target_of("", params), b",%b}" % own[1:]
-            if len(self._common) >= _MOST_QUERIES:
-                self._common.clear()
-            self._common[kind, doc_type, read_seq] = known
-        return known
-
-
-def _chains(operations: Sequence[Operation]) -> Iterable[Sequence[int]]:
-    """The operations' numbers, those on one id together."""
-    if len({(operation.doc_type, operation.user_id) for operation in operations}) == len(operations):
-        return [(index,) for index in range(len(operations))]
-    chains: dict[tuple[str, str], list[int]] = {}
-    for index, operation in enumerate(operations):
-        chains.setdefault((operation.doc_type, operation.user_id), []).append(index)
-    return chains.values()
-
 
 def _asks_for_another_try(answer: Answer) -> bool:
     return answer.status in _RETRIED or (answer.status == 200 and not answer.is_of_document_api)
-
-
-def _gzip(body: bytes) -> bytes:
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return packer.compress(body) + packer.flush()
 
 
 async def _all_or_first_error(tasks: Sequence[asyncio.Task[None]]) -> None:

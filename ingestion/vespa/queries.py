@@ -113,6 +113,16 @@ async def search(
     return SearchPage(int(root.get("fields", {}).get("totalCount", 0)), hits)
 
 
+async def document(session: VespaSession, doc_id: str) -> Mapping[str, Any] | None:
+    """Fields of a record, a file, or a table's own document (`schema:TABLE`); None when there is none."""
+    name = doc_id.removeprefix(SCHEMA_PREFIX)
+    if not name:
+        return None
+    if doc_id.startswith(SCHEMA_PREFIX):
+        return await session.document(SCHEMA, document_ids.escape(name))
+    return await session.document(RECORD, doc_id) or await session.document(FILE, doc_id)
+
+
 async def links(session: VespaSession, doc_id: str) -> list[Related]:
     """Where a document leads: of a record `related`, of a file `records_of_file`; nowhere when it is neither."""
     if fields := await session.document(RECORD, doc_id):

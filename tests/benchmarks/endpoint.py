@@ -32,7 +32,8 @@ from vespa.application import Vespa
 from ingestion.sandbox.vespa_endpoint import process
 from ingestion.transform import document_ids
 from ingestion.vespa import client, queries
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 from tests.benchmarks.feed import _vespa
 
 BATCH = 1000

@@ -13,7 +13,6 @@ and its children, beside that of the same process with everything open and nothi
 from __future__ import annotations
 
 import argparse
-import asyncio
 import cProfile
 import json
 import pstats
@@ -28,6 +27,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from tests.benchmarks import measuring, sinks
 
@@ -117,6 +118,8 @@ async def work(task: Task, what: str, folder: Path) -> dict[str, Any]:
     from ingestion.file_downloader import FileDownloader
     from ingestion.files.extraction import Extractor
     from ingestion.files.ingester import FileIngester
+    from ingestion.files.places import FindCopy
+    from ingestion.files.twins import Twins
     from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, SchemaMap, Table
     from ingestion.state.store import StateStore
     from ingestion.state.types import JobTable
@@ -126,10 +129,17 @@ async def work(task: Task, what: str, folder: Path) -> dict[str, Any]:
     from ingestion.vespa.client import VespaSession
     from ingestion.vespa.feeding import Feeder
 
-    downloader = FileDownloader(
-        folder / "files", allow_private=True, concurrency=WORKERS, max_file_size=2**31
-    )
+    def downloading(find_copy: FindCopy | None = None) -> FileDownloader:
+        return FileDownloader(
+            folder / "files",
+            allow_private=True,
+            concurrency=WORKERS,
+            max_file_size=2**31,
+            find_copy=find_copy,
+        )
+
     if what == "alone":
+        downloader = downloading()
         files = [DetectedFile("", "photos", str(n), "url", None, None, u) for n, u in enumerate(task.urls())]
         started, cpu = time.perf_counter(), _cpu_s()
         downloaded = 0
@@ -148,14 +158,20 @@ async def work(task: Task, what: str, folder: Path) -> dict[str, Any]:
         await StateStore.open(folder / "state" / "state.db") as state,
         VespaSession(client.build(task.vespa_url), namespace="files") as session,
         state.writer(None, "benchmark"),
-        downloader,
     ):
+        twins = Twins(state)
+
+        async def find_copy(checksum: str) -> Path | None:
+            row = await twins.of(checksum)
+            return folder / "files" / row.path if row is not None else None
+
         job = await state.create_job("full", {})
         await state.start_job(job.id)
         await state.set_job_tables(job.id, [JobTable(job_id=job.id, table="photos")])
         ingester = FileIngester(
             state=state, feeder=Feeder(session), sequence=ReadSequence(state), job_id=job.id,
-            publish=lambda event: None, downloader=downloader, extractor=Extractor(), workers=WORKERS,
+            publish=lambda event: None, downloader=downloading(find_copy), extractor=Extractor(),
+            workers=WORKERS, twins=twins,
         )  # fmt: skip
         started, cpu = time.perf_counter(), _cpu_s()
         async with ingester:
@@ -224,7 +240,7 @@ def main() -> None:
         profile = cProfile.Profile(time.process_time)  # waiting for a slow disk is not ours
         if args.profile:
             profile.enable()
-        report = asyncio.run(work(task, args.work, Path(args.folder)))
+        report = uvloop.run(work(task, args.work, Path(args.folder)))  # as jobs do
         if args.profile:
             profile.disable()
             pstats.Stats(profile).sort_stats("tottime").print_stats(45)

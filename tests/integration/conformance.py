@@ -53,6 +53,12 @@ class Vespa:
         response = self._http.getresponse()
         return response.status, json.loads(response.read() or b"{}")
 
+    def read(self, path: str, accept: str, **parameters: Any) -> tuple[str, str]:
+        """Content type and text of a GET that accepts these types."""
+        self._http.request("GET", f"{path}?{urlencode(parameters)}", headers={"Accept": accept})
+        response = self._http.getresponse()
+        return response.headers["Content-Type"], response.read().decode()
+
     def path(self, user: str, type_name: str = RECORD) -> str:
         """The path of a document; the user part is sent as it stands."""
         return f"/document/v1/{self.namespace}/{type_name}/docid/{user}"

@@ -212,6 +212,9 @@ async def test_tables_that_may_not_be_read_are_listed_with_the_reason(
     finally:
         await db.close()
         await admin.execute("DROP OWNED BY reader")
+    # What is known of a table that may not be read is that, and nothing about its key.
+    assert not found.table("forbidden").warnings
+    assert found.table("forbidden").key_note == "not known: the table cannot be read"
     states = {t.name: (t.readable, t.problem or "") for t in found.tables}
     assert not states["forbidden"][0]
     assert "GRANT SELECT" in states["forbidden"][1]
@@ -281,6 +284,7 @@ async def test_a_table_dropped_between_two_queries_costs_only_itself(
     found = await discovery.discover(include_samples=True, include_stats=True, on_progress=drop)
     examined = {w.partition(" not examined")[0] for w in found.table("gone").warnings}
     assert examined == {"times", "files", "samples", "statistics"}
+    assert all("it was dropped or renamed while it was looked at" in w for w in found.table("gone").warnings)
     stays = found.table("stays")
     assert (stays.readable, stays.warnings, stays.timestamp_column) == (True, [], "updated_at")
     assert stays.samples

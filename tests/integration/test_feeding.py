@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestServer
 
 from ingestion import errors
 from ingestion.vespa import client, feeding
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 ACKNOWLEDGED = {"pathId": "/document/v1/…", "id": "id:…"}
 

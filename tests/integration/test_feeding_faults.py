@@ -23,7 +23,8 @@ from faults import (
 
 from ingestion import errors
 from ingestion.vespa import client, feeding, visiting
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 ACCEPTED = Verdict.ACCEPTED
 

@@ -142,6 +142,9 @@ class MisbehavingStore:
     async def unasked_range(self, w: Any, h: dict[str, str], n: int) -> bool:
         return self.answer(w, 206, JPEG[:10], Content_Range=f"bytes 0-9/{len(JPEG)}")
 
+    async def unasked_304(self, w: Any, h: dict[str, str], n: int) -> bool:
+        return self.answer(w, 304)
+
     async def changed(self, w: Any, h: dict[str, str], n: int) -> bool:
         if n == 1:
             return self.answer(w, 200, b"\xff\xd8\xff" + bytes(5000), Content_Length=9999, ETag='"v0"')
@@ -271,7 +274,8 @@ async def test_a_file_lands_where_a_person_looks_and_for_its_owner_only(
         ("absent", "http_404", 1), ("down", "http_5xx", 3), ("loop", "redirects", 6),
         ("inward", "private_address", 1), ("inward-name", "private_address", 1), ("local-file", "bad_url", 1),
         ("page", "wrong_content", 1), ("empty", "wrong_content", 1), ("brotli", "wrong_content", 1),
-        ("unasked-range", "wrong_range", 3), ("mislabelled", "wrong_content", 1),
+        ("unasked-range", "wrong_range", 3), ("unasked-304", "wrong_content", 1),
+        ("mislabelled", "wrong_content", 1),
         ("overstated", "connection", 3), ("unended", "connection", 3), ("mis-summed", "wrong_content", 1),
     ],
 )  # fmt: skip
@@ -444,7 +448,9 @@ async def test_a_refused_connection_is_tried_again_and_named(make: Make) -> None
 @pytest.mark.parametrize(
     "url",
     ["http://127.0.0.1:9/a.jpg", "http://[::1]/a.jpg", "http://localhost/a.jpg",
-     "http://10.0.0.7/a.jpg", "http://169.254.169.254/a.jpg", "http://[::ffff:127.0.0.1]/a.jpg"],
+     "http://10.0.0.7/a.jpg", "http://169.254.169.254/a.jpg", "http://[::ffff:127.0.0.1]/a.jpg",
+     "http://0x7f.1/a.jpg", "http://[64:ff9b::7f00:1]/a.jpg", "http://u:p@10.0.0.7/a.jpg",
+     "http://\uff11\uff12\uff17.0.0.1:9/a.jpg", "http://127\u30020\u30020\u30021:9/a.jpg"],
 )  # fmt: skip
 async def test_private_addresses_are_refused_however_they_are_written(make: Make, url: str) -> None:
     assert (await make().download(_file(url))).cause == "private_address"
@@ -452,7 +458,15 @@ async def test_private_addresses_are_refused_however_they_are_written(make: Make
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://h.example/a.jpg", "file:///etc/passwd", "http://", "http://[bad/a.jpg", "http://127.1/a.jpg"],
+    [
+        "ftp://h.example/a.jpg",
+        "file:///etc/passwd",
+        "http://",
+        "http://[bad/a.jpg",
+        "http://127.1/a.jpg",
+        "http://2130706433/a.jpg",
+        "http://0177.0.0.1/a.jpg",
+    ],
 )
 async def test_only_http_and_https_are_fetched(make: Make, url: str) -> None:
     assert (await make().download(_file(url))).cause == "bad_url"
@@ -527,6 +541,7 @@ async def test_a_link_at_the_files_own_name_is_replaced_not_written_through(
             "too large: 200.0 MiB, the limit is 100.0 MiB",
         ),
         (_file("http://h.example/1", name=None, file_type="xlsx"), "unsupported format: xlsx"),
+        (_file("http://h.example/a%20b.zip?sig=1", name=None), "unsupported format: zip"),
     ],
 )
 async def test_a_skip_has_a_reason_a_person_understands(make: Make, file: DetectedFile, reason: str) -> None:

@@ -121,6 +121,48 @@ async def test_more_pixels_than_allowed_are_refused_unread(tmp_path: Path) -> No
             await extractor.extract(tmp_path / "x.png", "png")
 
 
+async def test_a_preview_is_upright_small_and_bare_pixels(extractor: Extractor, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (3000, 1500), (250, 10, 10)).save(tmp_path / "x.png", exif=exif)
+    preview = await extractor.preview(tmp_path / "x.png")
+    assert (preview.width, preview.height) == (600, 1200)
+    assert preview.rgb == bytes((250, 10, 10)) * (600 * 1200)
+
+
+async def test_the_largest_preview_fits_an_answer(extractor: Extractor, tmp_path: Path) -> None:
+    Image.effect_noise((1300, 1300), 90).save(tmp_path / "x.png")
+    preview = await extractor.preview(tmp_path / "x.png")
+    assert (preview.width, preview.height, len(preview.rgb)) == (1200, 1200, 4_320_000)
+
+
+async def test_a_picture_of_too_many_pixels_is_not_decoded(extractor: Extractor, tmp_path: Path) -> None:
+    Image.new("1", (8000, 8000)).save(tmp_path / "x.png")
+    with pytest.raises(errors.DownloadError, match="8000 x 8000 pixels are too many to show"):
+        await extractor.preview(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('{"width": 2, "height": 2, "rgb": "AAAA"}', "nonsense"),
+        ('{"width": 100000, "height": 0, "rgb": ""}', "nonsense"),
+        ('{"width": [], "height": 2, "rgb": 7}', "nonsense"),
+        ("{}", "nonsense"),
+        ("no json", "ended the reader"),
+        ('{"missing": "PIL"}', "PIL is not installed"),
+    ],
+)
+async def test_what_a_reader_says_of_a_preview_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, said: str
+) -> None:
+    (tmp_path / "child.py").write_text(f"input(); print({answer!r}, flush=True); input()")
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
+    async with Extractor() as extractor:
+        with pytest.raises(errors.DownloadError, match=said):
+            await extractor.preview(tmp_path / "x")
+
+
 CHILDREN = {
     "hangs": "import time; time.sleep(60)",
     "crashes": "import os; input(); os.abort()",

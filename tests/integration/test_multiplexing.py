@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from ingestion import errors
 from ingestion.vespa import client, feeding, visiting
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
 from ingestion.vespa.multiplexing import Channel, _status_of
+from ingestion.vespa.operations import Operation
 
 OK = b'{"pathId":"/document/v1/","id":"id:x"}'
 COUNT = 200

@@ -399,6 +399,34 @@ async def test_a_reader_beside_a_writer_sees_what_is_committed_and_cannot_write(
             await reader.set_meta("x", 1)
 
 
+async def test_a_second_look_in_this_process_does_not_take_the_log_away_from_the_first(path: Path) -> None:
+    """What a screen does while a job runs elsewhere: both must go on reading and writing the same file."""
+    async with await StateStore.open(path) as state:
+        await state.set_meta("x", "1")
+        async with await StateStore.open(path):  # as a look at the checkpoints opens it, and closes it again
+            pass
+        job = child(
+            """
+            import asyncio, sys
+            from pathlib import Path
+            from ingestion.state.store import StateStore
+            async def main():
+                async with await StateStore.open(Path(sys.argv[1])) as state:
+                    print(await state.get_meta("x"))
+                async with await StateStore.open(Path(sys.argv[1])) as state:
+                    await state.set_meta("y", "2")
+            asyncio.run(main())
+            """,
+            path,
+        )
+        seen, _ = await asyncio.to_thread(job.communicate, timeout=30)
+        assert seen == "1\n"
+        assert await state.get_meta("y") == "2"
+        await state.set_meta("z", "3")
+    async with await StateStore.open(path) as state:
+        assert [await state.get_meta(name) for name in "xyz"] == ["1", "2", "3"]
+
+
 # ── small things ──
 
 

@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from ingestion.vespa import client, transport
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 from ingestion.vespa.transport import BadAnswer, ConnectionLost, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

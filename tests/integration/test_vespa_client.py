@@ -14,7 +14,8 @@ from ingestion.inspecting import needed_fields
 from ingestion.schema_discovery import Column, ImplicitRelationship, SchemaMap, Table
 from ingestion.transform import document_ids
 from ingestion.vespa import client, queries, visiting
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ Documents go to a namespace of their own and are removed at the end.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -285,6 +286,68 @@ def test_a_visit_finds_every_document_once_over_its_continuations(filled: Vespa,
     assert filled.users(concurrency=4) == everything
 
 
+@page(f"{V1}#json-lines")
+def test_a_stream_may_come_as_lines_of_json(filled: Vespa, page: str) -> None:
+    for accept in ("application/jsonl", "application/json, application/jsonl"):
+        kind, body = filled.read(filled.path(""), accept, cluster=CLUSTER, stream="true")
+        assert kind.partition(";")[0] == "application/jsonl"
+        lines = [json.loads(line) for line in body.splitlines()]
+        puts = [line["put"].rpartition("::")[2] for line in lines if "put" in line]
+        assert sorted(puts) == filled.users()
+        assert all("fields" in line for line in lines if "put" in line)
+        assert {"sessionStats": {"documentCount": 12}} in lines
+        assert lines[-1] == {"continuation": {"percentFinished": 100.0}}
+    for accept, parameters in (
+        ("application/json", {"stream": "true"}),
+        ("application/json, application/jsonl;q=0.5", {"stream": "true"}),
+        ("application/jsonl", {}),
+    ):
+        kind, body = filled.read(filled.path(""), accept, cluster=CLUSTER, **parameters)
+        assert kind.partition(";")[0] == "application/json"
+        assert "documents" in json.loads(body)
+
+
+@page(f"{V1}#json-lines")
+def test_lines_of_json_continue_where_they_ended(filled: Vespa, page: str) -> None:
+    found: list[str] = []
+    more: Body = {}
+    while True:
+        _, body = filled.read(
+            filled.path(""),
+            "application/jsonl",
+            cluster=CLUSTER,
+            stream="true",
+            wantedDocumentCount=5,
+            **more,
+        )
+        lines = [json.loads(line) for line in body.splitlines()]
+        found += [line["put"].rpartition("::")[2] for line in lines if "put" in line]
+        if "token" not in lines[-1]["continuation"]:
+            break
+        more = {"continuation": lines[-1]["continuation"]["token"]}
+    assert sorted(found) == filled.users()
+
+
+@page("reference/api/state-v1.html")
+def test_a_node_tells_its_state(vespa: Vespa, page: str) -> None:
+    _, health = vespa.send("GET", "/state/v1/health")
+    assert health["status"]["code"] == "up"
+    _, metrics = vespa.send("GET", "/state/v1/metrics")
+    assert metrics["status"]["code"] == "up"
+    assert isinstance(metrics["metrics"]["values"], list)
+    assert "version" in vespa.send("GET", "/state/v1/version")[1]
+    assert vespa.send("GET", "/state/v1/config")[0] == 200
+    urls = [resource["url"] for resource in vespa.send("GET", "/state/v1/")[1]["resources"]]
+    assert {url.rpartition("/")[2] for url in urls} >= {"config", "health", "metrics", "version"}
+
+
+@page("reference/api/metrics-v2.html")
+def test_metrics_are_listed_by_node_and_service(vespa: Vespa, page: str) -> None:
+    status, answer = vespa.send("GET", "/metrics/v2/values")
+    assert status == 200
+    assert all({"hostname", "services"} <= set(node) for node in answer["nodes"])
+
+
 @page(f"{V1}#slices")
 def test_slices_share_the_documents_among_them(filled: Vespa, page: str) -> None:
     slices = [filled.users(slices=3, sliceId=number) for number in range(3)]
@@ -312,6 +375,9 @@ def test_a_visit_fetches_the_fields_it_names(filled: Vespa, page: str) -> None:
         (SELECTOR, f'{RECORD}.source_table =~ "^r.i"', 8),
         (SELECTOR, f'{RECORD}.metadata{{state}} == "open"', 6),
         (SELECTOR, f"{RECORD}.updated_at == null", 12),
+        (SELECTOR, f"{RECORD}.project_id % 3 == 0", 4),
+        (SELECTOR, f"{RECORD}.project_id * 2 + 1 > 20", 2),
+        (SELECTOR, f"{RECORD}.project_id < now() - 3600", 12),
         (SELECTOR, 'id.specific == "rfis:1"', 1),
         (SELECTOR, 'id = "id:*:*::photos:*"', 4),
     ],

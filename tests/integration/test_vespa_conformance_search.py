@@ -105,6 +105,30 @@ SEARCHES: list[tuple[str, str, str, Body]] = [
     (f"{YQL}#userquery", "userQuery()", "2", {"query": "concrete -pump", "type": "all"}),
     (f"{YQL}#parameter-substitution", "source_table contains @table and project_id = 10", "2 4",
      {"table": "rfis"}),
+    (f"{YQL}#sameelement",
+     "relationships contains sameElement(target_table contains 'users', !(target_id contains '7'))", "", {}),
+    (f"{YQL}#sameelement", "relationships contains sameElement(target_table contains 'projects', "
+     "(target_id contains '1' or target_id contains '5'))", "1 3", {}),
+    (f"{YQL}#near", "content_text contains near('pump', 'foundation')", "", {}),
+    (f"{YQL}#near", "content_text contains ({distance: 3}near('foundation', 'pump'))", "1", {}),
+    (f"{YQL}#onear", "content_text contains ({distance: 1}onear('foundation', 'pour'))", "1", {}),
+    (f"{YQL}#equiv", "content_text contains equiv('steel', 'pump')", "1 3", {}),
+    (f"{YQL}#equiv", "content_text contains equiv('steel', phrase('concrete', 'samples'))", "2 3", {}),
+    (f"{YQL}#alternatives", "content_text contains alternatives({'steel': 1.0, 'pump': 0.7})", "1 3", {}),
+    (f"{YQL}#text", "content_text contains text('steel pump')", "1 3", {}),
+    (f"{YQL}#rank", "rank(content_text contains 'steel', content_text contains 'pump')", "3", {}),
+    (f"{YQL}#nonempty", "nonEmpty(content_text contains 'steel')", "3", {}),
+    (f"{YQL}#matches", "doc_id matches '^rfis:[12]$'", "1 2", {}),
+    (f"{YQL}#matches", "source_id matches '[^34]'", "1 2", {}),
+    (f"{YQL}#fuzzy", "source_table contains ({maxEditDistance: 1}fuzzy('rfas'))", "1 2 3 4", {}),
+    (f"{YQL}#fuzzy", "source_table contains ({maxEditDistance: 1, prefixLength: 3}fuzzy('rfas'))", "", {}),
+    (f"{YQL}#weightedset", "weightedSet(source_id, {'1': 1, '4': 2})", "1 4", {}),
+    (f"{YQL}#dotproduct", "dotProduct(source_id, {'1': 1, '4': 2})", "1 4", {}),
+    (f"{YQL}#wand", "({targetHits: 10}wand(source_id, {'1': 1, '4': 2}))", "1 4", {}),
+    (f"{YQL}#wand", "wand(project_id, [[11, 1], [37, 2]])", "1 3", {}),
+    (f"{YQL}#wand", "wand(project_id, @tokens)", "1 3", {"tokens": "{11:1,37:2}"}),
+    (f"{YQL}#stem", "source_table contains ({stem: false}'rfis')", "1 2 3 4", {}),
+    (f"{YQL}#ranked", "content_text contains ({ranked: false}'steel')", "3", {}),
     (f"{YQL}#where", "true", "1 2 3 4 photos:1", {}),
     (f"{YQL}#where", "false", "", {}),
     (f"{QUERY}#model.type", "userQuery()", "1 2 3", {"query": "concrete steel", "type": "any"}),
@@ -144,6 +168,8 @@ def ids(root: Body) -> list[str]:
     [
         (f"{YQL}#order-by", "order by updated_at desc", {}, "4 3 2 1"),
         (f"{YQL}#order-by", "order by project_id asc, updated_at desc", {}, "4 2 3 1"),
+        (f"{YQL}#function", 'order by {function: "raw"}doc_id desc', {}, "4 3 2 1"),
+        (f"{YQL}#function", 'order by [{"function": "lowercase"}]doc_id', {}, "1 2 3 4"),
         (f"{YQL}#limit-offset", "order by updated_at limit 2", {}, "1 2"),
         (f"{YQL}#limit-offset", "order by updated_at limit 3 offset 1", {}, "2 3"),
         (f"{QUERY}#hits", "order by updated_at", {"hits": 2, "offset": 1}, "2 3"),
@@ -167,6 +193,19 @@ def test_bm25_ranks_the_document_with_more_and_rarer_words_first(index: Vespa, p
     assert ids(root)[:2] == ["1", "2"]
     first, second = (hit["relevance"] for hit in root["children"][:2])
     assert first > second > 0
+
+
+@page(f"{YQL}#rank")
+def test_what_follows_in_rank_only_ranks_and_what_is_not_ranked_does_not(index: Vespa, page: str) -> None:
+    def ranked(where: str) -> list[str]:
+        yql = f"select doc_id from {RECORD} where source contains '{index.namespace}' and {where}"
+        return ids(index.search(yql, ranking="bm25")[1])
+
+    rfis = "source_table contains 'rfis'"
+    assert ranked(f"rank({rfis}, content_text contains 'steel')")[0] == "3"
+    two = "content_text contains 'pump' or content_text contains 'samples' or "
+    assert ranked(f"({two} content_text contains 'steel')")[0] == "3"
+    assert ranked(f"({two} content_text contains ({{ranked: false}}'steel'))")[-1] == "3"
 
 
 @page(RESULT)
@@ -248,6 +287,27 @@ Groups = dict[str, Body]
         (f"{GROUPING}#aggregators",
          "all(group(source_table) each(output(sum(key_bucket), min(updated_at), avg(project_id))))",
          {"rfis": {"sum(key_bucket)": 2, "min(updated_at)": 5_000_000_001, "avg(project_id)": 10}}),
+        (f"{GROUPING}#aggregators", "all(group(source_table) each(output(stddev(project_id))))",
+         {"rfis": {"stddev(project_id)": 0.5}}),
+        (f"{GROUPING}#aggregators", "all(group(source_table) each(output(max(project_id * 2 + key_bucket))))",
+         {"rfis": {"max(add(mul(project_id, 2), key_bucket))": 23}}),
+        (f"{GROUPING}#arithmetic-expressions", "all(group(mod(updated_at, 3)) max(5) each(output(count())))",
+         {"0": {"count()": 2}, "1": {"count()": 1}, "2": {"count()": 1}}),
+        (f"{GROUPING}#string-expressions", "all(group(strlen(source_table)) each(output(count())))",
+         {"4": {"count()": 4}, "6": {"count()": 1}}),
+        (f"{GROUPING}#time-expressions", "all(group(time.year(updated_at)) each(output(count())))",
+         {"2128": {"count()": 4}}),
+        (f"{GROUPING}#group", 'all(group("all") each(output(count())))', {"all": {"count()": 5}}),
+        (f"{GROUPING}#multivalue-attributes", 'all(group(metadata{"status"}) each(output(count())))',
+         {"Open": {"count()": 2}, "Closed": {"count()": 2}}),
+        (f"{GROUPING}#multivalue-attributes", "all(group(metadata.key) each(output(count())))",
+         {"status": {"count()": 4}, "place": {"count()": 4}}),
+        (f"{GROUPING}#multivalue-attributes", "all(group(relationships.target_table) each(output(count())))",
+         {"projects": {"count()": 4}, "users": {"count()": 4}}),
+        # Beside a group(…), count() counts its groups: RequestBuilder, ExpressionCountAggregationResult.
+        (f"{GROUPING}#group-list-aggregators",
+         "all(group(source_table) each(output(count()) group(project_id) each(output(count()))))",
+         {"rfis": {"count()": 2}, "photos": {"count()": 1}}),
     ],
 )  # fmt: skip
 def test_groups_hold_the_sums_that_the_page_describes(
@@ -291,6 +351,55 @@ def test_the_count_of_a_list_of_groups_is_that_of_the_groups(index: Vespa, page:
     _, root = index.search(f"{yql} | all(group(source_table) output(count()))")
     assert root["children"][0]["fields"] == {"count()": 2}
     assert "children" not in root["children"][0]
+
+
+@page(f"{GROUPING}#bucket-expressions")
+def test_buckets_have_limits_and_no_value(index: Vespa, page: str) -> None:
+    where = f"source contains '{index.namespace}' and source_table contains 'rfis'"
+    yql = f"select * from {RECORD} where {where} limit 0"
+    for buckets, expected in (
+        ("fixedwidth(project_id, 5)", {("10", "15"): 4}),
+        (
+            "predefined(project_id, bucket(0, 11), bucket[11, inf))",
+            {("0", "11"): 2, ("11", str(2**63 - 1)): 2},
+        ),
+        ("predefined(project_id, bucket(11))", {("11", "12"): 2}),
+        ("predefined(doc_id, bucket('rfis:2', 'rfis:4'))", {("rfis:2", "rfis:4"): 2}),
+    ):
+        _, root = index.search(f"{yql} | all(group({buckets}) each(output(count())))")
+        groups = root["children"][0]["children"][0]["children"]
+        found = {
+            (group["limits"]["from"], group["limits"]["to"]): group["fields"]["count()"]
+            for group in groups
+            if "limits" in group
+        }
+        assert found == expected
+        assert not any("value" in group for group in groups if "limits" in group)
+
+
+@page("querying/grouping.html#hits-per-group")
+def test_groups_list_their_best_hits(index: Vespa, page: str) -> None:
+    where = f"source contains '{index.namespace}' and source_table contains 'rfis'"
+    yql = f"select * from {RECORD} where {where} limit 0"
+    _, root = index.search(
+        f"{yql} | all(group(project_id) order(max(project_id)) each(max(1) each(output(summary(ids)))))",
+        ranking="newest",
+    )
+    groups = root["children"][0]["children"][0]["children"]
+    assert [group["value"] for group in groups] == ["10", "11"]
+    lists = [group["children"][0] for group in groups]
+    assert {(found["id"], found["label"]) for found in lists} == {("hitlist:hits", "hits")}
+    assert [[hit["fields"]["doc_id"] for hit in found["children"]] for found in lists] == [
+        ["rfis:4"],
+        ["rfis:3"],
+    ]
+    assert not any("content_text" in hit["fields"] for found in lists for hit in found["children"])
+    _, root = index.search(f"{yql} | all(each(output(summary())) as(best))", ranking="newest")
+    (best,) = root["children"][0]["children"]
+    assert (best["id"], [hit["fields"]["doc_id"] for hit in best["children"]][:2]) == (
+        "hitlist:best",
+        ["rfis:4", "rfis:3"],
+    )
 
 
 @page(GROUPING)

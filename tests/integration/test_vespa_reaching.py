@@ -25,7 +25,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ingestion import errors, settings
 from ingestion.connections import Connections
 from ingestion.vespa import client
-from ingestion.vespa.feeding import Feeder, Operation, Verdict
+from ingestion.vespa.feeding import Feeder, Verdict
+from ingestion.vespa.operations import Operation
 
 READINGS = itertools.count(1)
 LOCALHOST = ipaddress.ip_address("127.0.0.1")
@@ -111,8 +112,12 @@ class Relay:
     target: tuple[str, int] | None = None
     refuses: bytes = b""
     asked: list[str] = field(default_factory=list)
+    protocols: list[str | None] = field(default_factory=list)
+    """What was agreed on by ALPN for each connection over TLS."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (tls := writer.get_extra_info("ssl_object")) is not None:
+            self.protocols.append(tls.selected_alpn_protocol())
         target, first = self.target, b""
         if target is None:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -218,6 +223,29 @@ async def test_mutual_tls_shows_our_certificate(vespa_url: str, namespace: str, 
         # What another process makes of it knows the same authority and shows the same certificate.
         async with client.VespaSession.from_recipe(recipe) as session:
             assert await fed_and_found(session)
+
+
+@pytest.mark.parametrize("speaks", ["h2", "http/1.1"])
+async def test_many_documents_share_a_connection_over_tls_where_the_server_chooses_http_2(
+    vespa_url: str, namespace: str, authority: Authority, speaks: str
+) -> None:
+    cert, key = authority.issue("feeder", ExtendedKeyUsageOID.CLIENT_AUTH)
+    context = tls_server(authority, authority)
+    context.set_alpn_protocols([speaks])
+    relay = Relay(address(vespa_url))
+    async with serving(relay, context) as port:
+        vespa = client.build(f"https://127.0.0.1:{port}", cert=cert, key=key, ca_cert=authority.pem)
+        async with client.VespaSession(vespa, namespace=namespace) as session:
+            feeder = Feeder(session, deadline_s=5)
+            fields = {"source_table": "rfis", "content_text": "x" * 3000}
+            seq = next(READINGS)
+            outcomes = await feeder.feed(
+                [Operation("put", client.RECORD, f"rfis:{n}", seq, fields) for n in range(300)]
+            )
+            assert {outcome.verdict for outcome in outcomes} == {Verdict.ACCEPTED}
+            assert await session.document(client.RECORD, "rfis:299") is not None
+    shared = [protocol for protocol in relay.protocols if protocol == "h2"]
+    assert len(shared) == (2 if speaks == "h2" else 0)
 
 
 async def test_mutual_tls_without_a_certificate_or_with_a_strangers_is_explained(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.tui.fake_service import FakeService, made_failures
+from tests.tui.fake_service import FakeService, made_failures, request
 
 
 async def test_marked_failures_are_retried(opened: Any) -> None:
@@ -50,9 +50,11 @@ async def test_many_failures_come_by_pages(opened: Any) -> None:
 
 async def test_no_failures_is_good_news(opened: Any) -> None:
     async with opened("failures", service=FakeService(failures=[])) as d:
-        await d.until(
-            lambda: d.sees("No open records and files", "Everything that was read is in the index.")
-        )
+        await d.until(lambda: d.sees("No open records and files", "No job has read anything yet"))
+        await d.bridge.start_job(request())
+        d.service.step(400)
+        await d.press("r")
+        await d.until(lambda: d.sees("Everything that was read is in the index."))
 
 
 async def test_clusters_carry_advice_and_lead_to_row_document_and_error_side_by_side(opened: Any) -> None:

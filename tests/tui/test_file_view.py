@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from app import formatting, pictures
+from ingestion.files import extraction
 from tests.tui.fake_service import FakeService
 
 
@@ -72,11 +73,25 @@ async def test_without_colour_or_characters_or_the_extra_it_says_why_there_is_no
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 64])
-def test_a_file_that_is_no_picture_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+async def test_a_file_that_is_no_picture_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(pictures.NoPicture, match="no picture"):
-        pictures.opened(path)
+        await pictures.opened(path)
+
+
+async def test_a_file_that_ends_its_reader_costs_its_picture_only(
+    opened: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "child.py").write_text("import os; input(); os.abort()")
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
+    async with opened("search", service=service) as d:
+        await d.press(*"slab", "enter")
+        await d.until(lambda: d.sees("Mill St", "site.png"))
+        await d.press("v")
+        await d.until(lambda: d.sees("no picture that can be shown: its content ended the reader", "1.2 KiB"))
+        await d.press("n")
+        await d.until(lambda: d.sees("detail.pdf   2 of 3"))
 
 
 @pytest.mark.parametrize(

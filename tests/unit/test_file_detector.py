@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -16,6 +17,11 @@ from ingestion.files.references import expires_at, unsigned
 from ingestion.sandbox import signing
 from ingestion.schema_discovery import Column, FileReferenceColumn, FileReferenceType, SchemaMap, Table
 
+POLICY = (
+    base64.b64encode(b'{"Statement":[{"Condition":{"DateLessThan":{"AWS:EpochTime":1700000000}}}]}')
+    .decode()
+    .translate(str.maketrans("+=/", "-_~"))
+)
 KEY = "562949953421312/562949954421312/photos/562949973421312/site photo #1 %20+.jpg"
 URL = signing.sign(KEY, 1, 2, 4_070_908_800)
 
@@ -66,10 +72,19 @@ def _keys(files: list[DetectedFile]) -> list[str]:
         ("https://s3-us-west-2.amazonaws.com/bucket/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
         ("https://bucket.s3.dualstack.eu-west-1.amazonaws.com/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
         ("https://bucket.s3.cn-north-1.amazonaws.com.cn/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://bucket.s3-fips.us-gov-west-1.amazonaws.com/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://s3-fips.dualstack.us-east-1.amazonaws.com/bucket/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://bucket.s3-accelerate.dualstack.amazonaws.com/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://bucket.s3-eu-west-1.amazonaws.com/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
+        ("https://s3-logs.s3.amazonaws.com/a/b.pdf", "a/b.pdf", "s3-logs", "b.pdf"),
+        ("https://bucket.s3.amazonaws.com/a%2Bb/c%23d%3Fe.pdf?v=1#top", "a+b/c#d?e.pdf", "bucket", "c#d?e.pdf"),
+        ("https://bucket.s3.amazonaws.com/été/a+b.pdf", "été/a+b.pdf", "bucket", "a+b.pdf"),
+        ("arn:aws:s3:::bucket/a/b.pdf", "a/b.pdf", "bucket", "b.pdf"),
         ("photo", "photo", "", "photo"),
     ],
     ids=["key", "leading slash", "blanks", "s3", "virtual", "dotted bucket", "path", "old path", "dualstack",
-         "china", "bare name"],
+         "china", "fips", "fips dualstack path", "accelerated", "old virtual", "bucket named s3", "encoded",
+         "unicode", "arn", "bare name"],
 )  # fmt: skip
 def test_every_form_of_a_key_yields_key_bucket_and_name(
     detector: FileDetector, value: str, key: str, bucket: str, filename: str
@@ -81,7 +96,24 @@ def test_every_form_of_a_key_yields_key_bucket_and_name(
 
 
 @pytest.mark.parametrize(
-    "value", ["", "  ", "null", "None", "N/A", "12345", "-1.5", "{}", "/", None, 7, "x" * 9000]
+    "value",
+    [
+        "",
+        "  ",
+        "null",
+        "None",
+        "N/A",
+        "12345",
+        "-1.5",
+        "1.5e3",
+        "true",
+        "{}",
+        "/",
+        "s3://b/",
+        None,
+        7,
+        "x" * 9000,
+    ],
 )
 def test_what_is_no_reference_yields_nothing(detector: FileDetector, value: Any) -> None:
     assert detector.parse_s3_key("s3_key", value) is None
@@ -104,6 +136,14 @@ def test_a_pure_url_has_an_empty_key_and_keeps_its_signature_out_of_its_repr(det
             "https://h.example/f/1?response-content-disposition=attachment%3B%20filename%3D%22a%20b.png%22",
             "a b.png",
         ),
+        (
+            "https://h.example/f/1?rscd=attachment%3B%20filename%3D%22x%3B1.pdf%22%3B%20filename%2A%3DUTF-8%27en%27"
+            "%25C3%25A9.pdf",
+            "é.pdf",
+        ),
+        ("https://h.example/f/1?rscd=attachment%3B%20filename%3D%22x%3B1.pdf%22", "x;1.pdf"),
+        ("https://h.example/?id=7", None),
+        ("https://s3.amazonaws.com.h.example/b/a.pdf", "a.pdf"),
     ],
 )
 def test_a_urls_name_comes_from_its_path_or_disposition(
@@ -116,6 +156,12 @@ def test_a_urls_name_comes_from_its_path_or_disposition(
 
 def test_a_key_is_no_url(detector: FileDetector) -> None:
     assert detector.parse_url("url", KEY) is None
+
+
+def test_an_s3_address_in_a_url_column_is_a_key_without_url(detector: FileDetector) -> None:
+    file = detector.parse_url("url", "s3://bucket/a/b.pdf")
+    assert file is not None
+    assert (file.s3_key, file.bucket, file.url) == ("a/b.pdf", "bucket", None)
 
 
 def test_signing_anew_does_not_change_a_files_identity(detector: FileDetector) -> None:
@@ -309,6 +355,51 @@ def test_a_reference_omits_what_is_absent(detector: FileDetector) -> None:
 
 
 @pytest.mark.parametrize(
+    "entry",
+    [
+        {"s3_key": "1/2/c.pdf", "file_name": "N.pdf", "byte_size": "7", "mime": "application/pdf"},
+        {"s3Key": "/1/2/c.pdf", "fileName": "N.pdf", "fileSize": 7.0, "mimeType": "application/pdf"},
+        {"Key": "1/2/c.pdf", "Title": "N.pdf", "Size": 7, "Content-Type": "application/pdf"},
+        {"object_key": "1/2/c.pdf", "name": 5, "original_filename": "N.pdf", "size": None, "content_length": "7",
+         "content_type": "application/pdf"},
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_key_describes_it_however_it_is_spelt(
+    detector: FileDetector, entry: dict[str, Any]
+) -> None:
+    (file,) = detector.parse_jsonb_attachments("m", [entry])  # type: ignore[arg-type]
+    assert (file.s3_key, file.filename, file.file_size, file.content_type) == (
+        "1/2/c.pdf", "N.pdf", 7, "application/pdf",
+    )  # fmt: skip
+
+
+def test_an_object_may_name_its_bucket(detector: FileDetector) -> None:
+    (file,) = detector.parse_jsonb_attachments("m", {"bucket": "b", "key": "1/2/c.pdf"})
+    assert (file.bucket, file.s3_key) == ("b", "1/2/c.pdf")
+
+
+@pytest.mark.parametrize("title", ["Plan A", "Level 1.2"])
+def test_a_title_that_says_no_type_leaves_it_to_the_key(detector: FileDetector, title: str) -> None:
+    (file,) = detector.parse_jsonb_attachments("m", [{"key": "1/2/c.DWG", "title": title}])  # type: ignore[arg-type]
+    assert (file.filename, file.file_type) == (title, "dwg")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "kind"),
+    [("name", "size", "mime"), ("original_filename", "byte_size", "mime_type"),
+     ("photo_file_name", "photo_content_length", "photo_content_type")],
+)  # fmt: skip
+def test_companions_are_found_where_discovery_did_not_look_for_them(name: str, size: str, kind: str) -> None:
+    column = "photo_s3_key"
+    columns = [Column(c, "text", True) for c in ("id", column, name, size, kind)]
+    reference = FileReferenceColumn(column, FileReferenceType.S3_KEY, "")
+    table = Table("photos", 0, columns, file_reference_columns=[reference])
+    row = {"id": "1", column: "1/2/c.jpg", name: "Roof.jpg", size: "7", kind: "image/jpeg"}
+    (file,) = FileDetector(SchemaMap("", "d", [table])).detect_in_record("photos", row)
+    assert (file.filename, file.file_size, file.content_type) == ("Roof.jpg", 7, "image/jpeg")
+
+
+@pytest.mark.parametrize(
     ("name", "type"),
     [
         ("a.PDF", "pdf"),
@@ -334,6 +425,11 @@ def test_extract_filename_decodes_nothing(detector: FileDetector) -> None:
         ("https://h/f?X-Amz-Date=20260101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=x", 1767229200.0),
         ("https://h/f?AWSAccessKeyId=a&Expires=1700000000&Signature=b", 1700000000.0),
         ("https://h/f?se=2026-01-01T00%3A00%3A00Z&sig=b", 1767225600.0),
+        ("https://h/f?se=2026-01-01&sp=r&sig=b", 1767225600.0),
+        ("https://h/f?X-Goog-Date=20260101T000000Z&X-Goog-Expires=60", 1767225660.0),
+        ("https://h/f?Expires=1700000000&Key-Pair-Id=K&Signature=x", 1700000000.0),
+        (f"https://h/f?Policy={POLICY}&Key-Pair-Id=K&Signature=x", 1700000000.0),
+        ("https://h/f?Policy=%21&Key-Pair-Id=K&Signature=x", None),
         ("https://h/f?X-Amz-Date=garbage&X-Amz-Expires=3600", None),
         ("https://h/f?Expires=soon", None),
         (URL, None),

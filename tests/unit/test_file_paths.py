@@ -61,6 +61,8 @@ def test_different_records_never_share_a_folder(one: str, two: str) -> None:
         ("日本語é.pdf", "日本語é.pdf"),
         ("a/b\\c:d.pdf", "a_b_c_d.pdf"),
         ("CON.txt", "_CON.txt"),
+        ("nul .tar.gz", "_nul .tar.gz"),
+        ("a\0b\n.pdf", "a_b_.pdf"),
         ("trailing. . ", "trailing"),
         ("..", "file"),
         (".0123456789abcdef.part", "_.0123456789abcdef.part"),

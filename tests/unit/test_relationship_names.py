@@ -86,6 +86,26 @@ def asserted(text: str) -> set[str]:
                      id="word-known-only-from-other-names"),
         pytest.param("sales.orders: id, customer_id\nsales.customers: id\nold.customers: id",
                      "sales.orders.customer_id -> sales.customers.id", id="same-schema-first"),
+        pytest.param("tasks: id, rfi_id\nrfis: id", "tasks.rfi_id -> rfis.id", id="plural-in-is"),
+        pytest.param("accounts: id, moved_to_account_id", "accounts.moved_to_account_id -> accounts.id",
+                     id="own-row-and-how-it-relates"),
+        pytest.param("orders: id, customer_id integer\ncustomers: id bigint", "orders.customer_id -> customers.id",
+                     id="a-whole-name-of-another-size"),
+        pytest.param("x: id, country_code text\ncountries: code* text", "x.country_code -> countries.code",
+                     id="a-code-is-a-code"),
+        pytest.param("themes: id, remote_theme_id\nremote_themes: id", "themes.remote_theme_id -> remote_themes.id",
+                     id="a-table-of-what-is-elsewhere"),
+        pytest.param("act_ru_task: id_, execution_id_\nact_ru_execution: id_\nact_ru_case_execution: id_\n"
+                     "act_re_model: id_\nact_id_user: id_", "act_ru_task.execution_id_ -> act_ru_execution.id_",
+                     id="fewest-words-left-out"),
+        pytest.param("act_ru_task: id_, proc_def_id_\nact_re_procdef: id_\nact_ru_job: id_, task_id_\n"
+                     "act_re_model: id_\nact_id_user: id_", "act_ru_task.proc_def_id_ -> act_re_procdef.id_",
+                     id="words-apart-here-and-together-there"),
+        pytest.param("Account: accountId\nAppUser: userId, managerUserId, teamId, email text\n"
+                     "Ticket: ticketId, assigneeId", "Ticket.assigneeId -> AppUser.userId",
+                     id="users-before-accounts"),
+        pytest.param("tasks: id, assignee_id\ntask_assignees: id, task_id, user_id\nusers: id",
+                     "tasks.assignee_id -> users.id", id="not-one-of-its-own-parts"),
     ],
 )  # fmt: skip
 def test_habit_is_understood(schema: str, expected: str) -> None:
@@ -106,6 +126,25 @@ def test_habit_is_understood(schema: str, expected: str) -> None:
         pytest.param("orders: id*, total integer", id="nothing-to-refer-to"),
         pytest.param("lines: id, order\norders: id", id="a-place-in-an-order"),
         pytest.param("x: id, item_id\nred_items: id\nblue_items: id", id="two-equal-targets"),
+        pytest.param(
+            "logs: id, resource_id, resource_type text\nresources: id", id="a-word-for-any-kind-of-thing"
+        ),
+        pytest.param("customers: id, stripe_customer_id, legacy_customer_id", id="own-number-elsewhere"),
+        pytest.param("logins: id, google_user_id\nusers: id", id="number-of-another-system"),
+        pytest.param(
+            "orders: orderid*, externalorderid, retriedorderid\nx: xid*", id="own-number-run-together"
+        ),
+        pytest.param("jobs: id, retried_job_id\nx: id", id="own-row-for-no-said-reason"),
+        pytest.param("notices: id, post_number\nposts: id", id="a-number-is-no-id"),
+        pytest.param("labels: id, label_code\nrelease_labels: release*", id="its-own-code"),
+        pytest.param("orders: id, tax_code\ntaxes: tax_id*", id="a-code-is-no-id"),
+        pytest.param("posts: id, group_id\nci_resource_groups: id", id="two-words-left-out"),
+        pytest.param("jobs: id, auto_canceled_by_id\nusers: id", id="done-by-no-person"),
+        pytest.param("jobs: id, creator_id bigint\nusers: id integer", id="role-of-another-size"),
+        pytest.param(
+            "a: id, gid uuid\nb: id, gid uuid\nc: id, gid uuid\ngone: gid* uuid, reason text",
+            id="key-whose-name-many-columns-have",
+        ),
     ],
 )
 def test_it_abstains_rather_than_guesses(schema: str) -> None:
@@ -169,9 +208,9 @@ def test_a_rejected_relation_stays_away_and_an_accepted_one_is_asserted() -> Non
 
 
 def test_what_was_asserted_before_stays_while_it_is_likely_and_goes_when_it_is_not() -> None:
-    known = {("logs", "record_id", "records"), ("lines", "gpx_id", "gpx_data")}
+    known = {("logs", "invoice_id", "invoices"), ("lines", "gpx_id", "gpx_data")}
     found = tables(
-        "logs: id, record_id, record_type text\nrecords: id\nlines: id, gpx_id\ngpx_data: id\ngpx_files: id"
+        "logs: id, invoice_id, invoice_type text\ninvoices: id\nlines: id, gpx_id\ngpx_data: id\ngpx_files: id"
     )
 
     def held(at: float, before: set[tuple[str, str, str]]) -> set[str]:
@@ -180,7 +219,7 @@ def test_what_was_asserted_before_stays_while_it_is_likely_and_goes_when_it_is_n
     assert held(0.95, set()) == set()
     # One is likely (0.9) and stays, the other was never more than one of two (0.48).
     assert held(0.95, known) == {"logs"}
-    rejected = relationships.infer(found, before=known, decisions={("logs", "record_id", "records"): False})
+    rejected = relationships.infer(found, before=known, decisions={("logs", "invoice_id", "invoices"): False})
     assert rejected.relationships == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -157,6 +158,39 @@ def test_markdown_tells_a_newcomer_where_to_start() -> None:
         "filename in `name`", "## Views",
     ):  # fmt: skip
         assert expected in markdown
+
+
+def test_markdown_leads_to_every_section_behind_the_tables() -> None:
+    markdown = schema_export.to_markdown(example())
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-")
+        for h in re.findall(r"(?m)^## (.+)$", markdown)
+    }
+    (line,) = [line for line in markdown.split("\n") if line.startswith("**Behind the")]
+    linked = set(re.findall(r"\(#([a-z-]+)\)", line))
+    assert linked == {"tables", "references", "possible-references", "views",
+                      "references-to-something-outside-this-database"}  # fmt: skip
+    assert linked <= headings
+
+
+def test_markdown_says_beside_the_column_for_which_rows_a_reference_holds() -> None:
+    schema = example()
+    schema.relationships.append(
+        ImplicitRelationship("photos", "url", "projects", type_column="kind", type_value="Project")
+    )
+    (row,) = [line for line in schema_export.to_markdown(schema).split("\n") if line.startswith("| `url` |")]
+    assert "→ [projects](#table-projects) where `kind` is `Project`" in row
+
+
+def test_markdown_says_each_thing_that_tables_and_columns_share_once() -> None:
+    schema = example()
+    schema.table("projects").warnings = ["2 rows repeat another's id"]
+    schema.table("photos").timestamps += [TimestampFitness(c, False, ["type", "no word"]) for c in ("a", "b")]
+    schema.table("photos").key_duplicates = 2
+    markdown = schema_export.to_markdown(schema)
+    assert "[photos](#table-photos), [projects](#table-projects): in each, 2 rows repeat" in markdown
+    assert "`a`, `b` are not fit: no word" in markdown
+    assert "- Key: `id`, not declared; nearly all of its values are distinct" in markdown
 
 
 def test_mermaid_draws_keys_and_references() -> None:

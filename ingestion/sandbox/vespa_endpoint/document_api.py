@@ -20,7 +20,12 @@ from ingestion.sandbox.vespa_endpoint.field_values import NO_GUARD, read_put
 from ingestion.sandbox.vespa_endpoint.operations import Change, Kind, Operation, Outcome
 from ingestion.sandbox.vespa_endpoint.parameters import Parameters
 from ingestion.sandbox.vespa_endpoint.problems import Refused
-from ingestion.sandbox.vespa_endpoint.responses import Request, Response, json_response
+from ingestion.sandbox.vespa_endpoint.responses import (
+    JSON_LINES,
+    Request,
+    Response,
+    json_response,
+)
 from ingestion.sandbox.vespa_endpoint.store import Store
 from ingestion.sandbox.vespa_endpoint.updates import read_update
 from ingestion.sandbox.vespa_endpoint.visiting import Render, Visit
@@ -109,12 +114,14 @@ class DocumentApi:
             return _other_method(request, methods)
         parameters.disallow("dryRun")
         if request.method == "GET":
-            return await self._visit(path, parameters, timeout)
+            return await self._visit(request, path, parameters, timeout)
         if request.method == "POST":
             return await self._copy(path, parameters, timeout)
         return await self._process(request, path, parameters, timeout)
 
-    async def _visit(self, path: DocumentPath, parameters: Parameters, timeout: float) -> Response:
+    async def _visit(
+        self, request: Request, path: DocumentPath, parameters: Parameters, timeout: float
+    ) -> Response:
         streamed = parameters.flag("stream")
         for name in ("includeRemoves", "fromTimestamp", "toTimestamp"):
             if parameters.text(name) not in (None, "false", "0"):
@@ -130,6 +137,8 @@ class DocumentApi:
         names = parameters.text("fieldSet")
         render = visiting.field_set(names, visit.schemas) if names else None
         deadline = time.monotonic() + max(0.5, timeout * 0.9 - 1)
+        if streamed and request.prefers("application/jsonl"):
+            return Response(200, self._lines(visit, render, deadline), JSON_LINES)
         if streamed:
             return Response(200, self._stream(path, visit, render, deadline))
         found, after = await self._page(visit, deadline)
@@ -141,15 +150,39 @@ class DocumentApi:
         self, path: DocumentPath, visit: Visit, render: Render | None, deadline: float
     ) -> AsyncIterator[bytes]:
         yield orjson.dumps({"pathId": path.raw})[:-1] + b',"documents":['
-        count, left, after = 0, visit.wanted, visit.after if visit.schemas else None
-        while after is not None and left > 0 and time.monotonic() < deadline:
-            found, after = await self._page(
-                replace(visit, after=after, wanted=min(left, _STREAM_PAGE)), deadline
-            )
+        count, after = 0, visit.after if visit.schemas else None
+        async for found, following in self._pages(visit, deadline):
+            after = following
             if found:
                 yield (b"," if count else b"") + b",".join([_document(item, render) for item in found])
-            count, left = count + len(found), left - len(found)
+            count += len(found)
         yield b"]" + _tail(count, after)
+
+    async def _lines(self, visit: Visit, render: Render | None, deadline: float) -> AsyncIterator[bytes]:
+        """A stream as lines of JSON, with a continuation behind every page."""
+        count, after = 0, visit.after if visit.schemas else None
+        async for found, following in self._pages(visit, deadline):
+            after = following
+            count += len(found)
+            lines = [_put_line(item, render) for item in found]
+            if after is not None:
+                lines.append(_continuation_line(visit, after))
+            yield b"".join(lines)
+        last = b'{"continuation":{"percentFinished":100.0}}\n'
+        yield b'{"sessionStats":{"documentCount":%d}}\n' % count + (
+            last if after is None else _continuation_line(visit, after)
+        )
+
+    async def _pages(
+        self, visit: Visit, deadline: float
+    ) -> AsyncIterator[tuple[list[visiting.Found], tuple[int, int] | None]]:
+        """The pages of a stream, each with where to go on."""
+        left, after = visit.wanted, visit.after if visit.schemas else None
+        while after is not None and left > 0 and time.monotonic() < deadline:
+            page = replace(visit, after=after, wanted=min(left, _STREAM_PAGE))
+            found, after = await self._page(page, deadline)
+            left -= len(found)
+            yield found, after
 
     async def _page(
         self, visit: Visit, deadline: float
@@ -259,6 +292,16 @@ def _tail(count: int, after: tuple[int, int] | None) -> bytes:
 
 def _document(item: visiting.Found, render: Render | None) -> bytes:
     return b'{"id":' + orjson.dumps(item.id) + b',"fields":' + _rendered(item.body, render) + b"}"
+
+
+def _put_line(item: visiting.Found, render: Render | None) -> bytes:
+    return b'{"put":' + orjson.dumps(item.id) + b',"fields":' + _rendered(item.body, render) + b"}\n"
+
+
+def _continuation_line(visit: Visit, after: tuple[int, int]) -> bytes:
+    done = 100.0 * after[0] / len(visit.schemas)  # whole document types: an approximation, as Vespa's is
+    token = visiting.encode_continuation(after)
+    return orjson.dumps({"continuation": {"token": token, "percentFinished": done}}) + b"\n"
 
 
 def _rendered(body: str, render: Render | None) -> bytes:

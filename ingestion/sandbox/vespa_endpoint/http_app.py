@@ -7,12 +7,12 @@ slash must not become another one.
 from __future__ import annotations
 
 import asyncio
-import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ingestion.sandbox.vespa_endpoint.document_api import DocumentApi
+from ingestion.sandbox.vespa_endpoint.node_state import NodeState
 from ingestion.sandbox.vespa_endpoint.parameters import parse_query
 from ingestion.sandbox.vespa_endpoint.problems import Refused
 from ingestion.sandbox.vespa_endpoint.responses import Request, Response, json_response
@@ -25,6 +25,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY_BYTES = 100 * 2**20
+_VERSION = f"0.0.0-{LOCAL_VERSION}-{__version__}"
 _STATUS_PAGE = b"<title>OK</title>\n"
 _DOCUMENT_HANDLER = "com.yahoo.document.restapi.resource.DocumentV1ApiHandler"
 _SEARCH_HANDLER = "com.yahoo.search.handler.SearchHandler"
@@ -35,6 +36,7 @@ class HttpApp:
 
     def __init__(self, documents: DocumentApi, search: SearchApi) -> None:
         self._documents, self._search = documents, search
+        self._state = NodeState(_VERSION)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; a bug becomes a 500 with its name, never a broken connection."""
@@ -46,6 +48,7 @@ class HttpApp:
             parameters=parse_query(scope["query_string"]),
             body=body.read,
             content_type=_header(scope, b"content-type"),
+            accept=_header(scope, b"accept"),
         )
         try:
             response = await self._route(request)
@@ -67,10 +70,8 @@ class HttpApp:
             return await self._search.handle(request)
         if request.method not in ("GET", "HEAD"):
             return json_response(405, {"message": f"'{request.method}' not allowed at '{path}'"})
-        if path in ("/state/v1/health", "/state/v1/health/"):
-            return json_response(
-                200, {"time": int(time.time() * 1000), "status": {"code": "up"}, "metrics": {}}
-            )
+        if (state := self._state.answer(path)) is not None:
+            return json_response(200, state)
         if path == "/status.html":
             return Response(200, _STATUS_PAGE, content_type=b"text/html")
         if path == "/ApplicationStatus":
@@ -83,7 +84,7 @@ class HttpApp:
 def _application_status() -> dict[str, Any]:
     return {
         "application": {
-            "vespa": {"version": f"0.0.0-{LOCAL_VERSION}-{__version__}"},
+            "vespa": {"version": _VERSION},
             "meta": {"name": "procore", "generation": 1},
         },
         "handlers": _handlers(),

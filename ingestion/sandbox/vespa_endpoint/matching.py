@@ -22,12 +22,17 @@ from ingestion.sandbox.vespa_endpoint.query_tree import (
     AnyOf,
     Compare,
     Constant,
+    Fuzzy,
     In,
+    Matches,
+    Near,
     Node,
     Not,
     Phrase,
+    Rank,
     SameElement,
     Term,
+    Unranked,
 )
 from ingestion.sandbox.vespa_endpoint.simple_query import words
 from ingestion.sandbox.vespa_endpoint.tables import TypeTables, tables_of
@@ -104,8 +109,19 @@ class _Builder:
             return f"NOT coalesce({where}, 0)", parameters
         if isinstance(node, SameElement):
             return self.same_element(node)
-        if isinstance(node, Term | Phrase):
+        if isinstance(node, Rank):
+            if ranked:
+                for other in node.others:
+                    self.node(other, True)  # its words count, what it matches does not
+            return self.node(node.item, ranked)
+        if isinstance(node, Unranked):
+            return self.node(node.item, False)
+        if isinstance(node, Term | Phrase | Near):
             return self.text(node, ranked)
+        if isinstance(node, Matches):
+            return self.matches(node)
+        if isinstance(node, Fuzzy):
+            return self.fuzzy(node)
         if isinstance(node, Compare):
             return self.compare(node)
         return self.membership(node)
@@ -118,7 +134,7 @@ class _Builder:
 
     # ----------------------------------------------------------------- text
 
-    def text(self, node: Term | Phrase, ranked: bool) -> Sql:
+    def text(self, node: Term | Phrase | Near, ranked: bool) -> Sql:
         name = node.field
         if name == "sddocname":
             return ALWAYS if isinstance(node, Term) and node.text == self.schema.name else NEVER
@@ -129,22 +145,67 @@ class _Builder:
             return NEVER
         if item.index:
             return self.full_text((item.name,), node, ranked)
+        if isinstance(node, Near):
+            raise unsupported(f"near(…) on '{name}', which is no indexed text (Vespa neither)")
         text = node.text if isinstance(node, Term) else " ".join(node.words)
         prefix = isinstance(node, Term) and node.prefix
         return self.attribute(item, member, text, prefix)
 
-    def full_text(self, columns: tuple[str, ...], node: Term | Phrase, ranked: bool) -> Sql:
+    def full_text(self, columns: tuple[str, ...], node: Term | Phrase | Near, ranked: bool) -> Sql:
         if isinstance(node, Term) and node.prefix:
             raise unsupported("prefix matching in indexed text (Vespa neither)")
         source = (node.text,) if isinstance(node, Term) else node.words
         tokens = [word for part in source for word in words(part)]
         if not tokens:
             return NEVER
-        expression = "{" + " ".join(columns) + '} : "' + " ".join(tokens) + '"'
+        expression = "{" + " ".join(columns) + "} : "
+        if isinstance(node, Near):
+            if len(tokens) > 1 and node.distance < 1:
+                return NEVER
+            quoted = " ".join(f'"{token}"' for token in tokens)
+            expression += f"NEAR({quoted}, {max(0, node.distance - 1)})"
+        else:
+            expression += f'"{" ".join(tokens)}"'
         if ranked:
             self.texts.append(expression)
         table = self.tables.text
         return f"d.key IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [expression]
+
+    def matches(self, node: Matches) -> Sql:
+        try:
+            re.compile(node.pattern)
+        except re.error as error:
+            raise QueryRefused(f"'{node.pattern}' is no regular expression: {error}") from None
+
+        def test(column: str, cased: bool) -> Sql:
+            pattern = node.pattern if cased else f"(?i:{node.pattern})"
+            return f"vespa_matches(?, {column})", [pattern]
+
+        return self.tested(node.field, "matches", test)
+
+    def fuzzy(self, node: Fuzzy) -> Sql:
+        def test(column: str, cased: bool) -> Sql:
+            text = node.text if cased else node.text.lower()
+            value = column if cased else f"vespa_lower({column})"
+            return f"vespa_fuzzy({value}, ?, ?, ?)", [text, node.most, node.frozen]
+
+        return self.tested(node.field, "fuzzy", test)
+
+    def tested(self, name: str, what: str, test: Callable[[str, bool], Sql]) -> Sql:
+        """Where a string attribute, or one element of it, passes a test of its column."""
+        item, member = self.resolve(name)
+        if item is None:
+            return NEVER
+        if item.index or item.type in _NUMBERS:
+            raise QueryRefused(f"'{what}' needs a string attribute; '{name}' is none")
+        if item.kind == "scalar":
+            where, parameters = test(f'd."{item.name}"', item.cased)
+            return f"coalesce({where}, 0)", parameters
+        if item.kind == "map":
+            where, parameters = test(f"j.{member}", False)
+            return f"EXISTS (SELECT 1 FROM json_each(d.body, '$.{item.name}') j WHERE {where})", parameters
+        where, parameters = test(f'"{member}"', item.cased and not item.searchable)
+        return f"d.key IN (SELECT key FROM {self.element_table(item)} WHERE {where})", parameters
 
     def attribute(self, item: Field, member: str, text: str, prefix: bool) -> Sql:
         if item.kind == "scalar":
@@ -165,20 +226,34 @@ class _Builder:
                 f"sameElement needs a map or an array of structs; '{item.name}' is {item.type}"
             )
         self.check_field(item)
-        for term in node.terms:
-            self.check_member(item, term.field)
         if item.kind == "map":
             return self.map_element(item, node.terms)
-        tests = [_string_test(f'"{term.field}"', term.text, term.prefix) for term in node.terms]
+        tests = [self.element_test(item, term, "") for term in node.terms]
         where, parameters = self.junction(" AND ", tests)
         return f"d.key IN (SELECT key FROM {self.element_table(item)} WHERE {where})", parameters
 
-    def map_element(self, item: Field, terms: tuple[Term, ...]) -> Sql:
+    def element_test(self, item: Field, node: Node, table: str) -> Sql:
+        """A condition of sameElement on the columns of `table`, which holds one element a row."""
+        if isinstance(node, AllOf | AnyOf):
+            parts = [self.element_test(item, part, table) for part in node.items]
+            return self.junction(" AND " if isinstance(node, AllOf) else " OR ", parts)
+        if isinstance(node, Not):
+            where, parameters = self.element_test(item, node.item, table)
+            return f"NOT coalesce({where}, 0)", parameters
+        assert isinstance(node, Term)  # the parser lets nothing else through
+        self.check_member(item, node.field)
+        return _string_test(f'{table}"{node.field}"', node.text, node.prefix)
+
+    def map_element(self, item: Field, terms: tuple[Node, ...]) -> Sql:
         """Maps are read from the body; a text test on it, where exact enough, spares most of the reading."""
-        tests = [_string_test(f"j.{term.field}", term.text, term.prefix) for term in terms]
+        tests = [self.element_test(item, term, "j.") for term in terms]
         where, parameters = self.junction(" AND ", tests)
         exists = f"EXISTS (SELECT 1 FROM json_each(d.body, '$.{item.name}') j WHERE {where})"
-        likely = [pattern for term in terms if (pattern := _body_pattern(term)) is not None]
+        likely = [
+            pattern
+            for term in terms
+            if isinstance(term, Term) and (pattern := _body_pattern(term)) is not None
+        ]
         narrowing = "".join("d.body LIKE ? AND " for _ in likely)
         return f"({narrowing}{exists})", [*likely, *parameters]
 

@@ -25,6 +25,33 @@ class Phrase:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """Words in any order, the first of them and the last at most `distance` positions apart."""
+
+    field: str
+    words: tuple[str, ...]
+    distance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """An attribute in which the regular expression is found."""
+
+    field: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """An attribute at most `most` edits away from the text; the first `frozen` characters must be the same."""
+
+    field: str
+    text: str
+    most: int
+    frozen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Compare:
     """A number field against a number; `op` is one of = < <= > >=."""
 
@@ -43,10 +70,13 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class SameElement:
-    """One element of `field` fulfils all terms, which name its members (or a map's key and value)."""
+    """One element of `field` fulfils all conditions, whose terms name its members (or a map's key and value).
+
+    They are made of terms, AllOf, AnyOf and Not.
+    """
 
     field: str
-    terms: tuple[Term, ...]
+    terms: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +101,52 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
+class Rank:
+    """Matches what `item` matches; the others count for ranking."""
+
+    item: Node
+    others: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unranked:
+    """The item, which does not count for ranking."""
+
+    item: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     """`true` or `false`."""
 
     value: bool
 
 
-Node = Term | Phrase | Compare | In | SameElement | AllOf | AnyOf | Not | Constant
+Node = (
+    Term
+    | Phrase
+    | Near
+    | Matches
+    | Fuzzy
+    | Compare
+    | In
+    | SameElement
+    | AllOf
+    | AnyOf
+    | Not
+    | Rank
+    | Unranked
+    | Constant
+)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderBy:
-    """One `order by` key; `[rank]` is the relevance."""
+    """One `order by` key; `[rank]` is the relevance. `raw` strings sort by their bytes, others without case."""
 
     field: str
     descending: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import orjson
 
 JSON = b"application/json; charset=UTF-8"
 """What /document/v1 calls its JSON."""
+JSON_LINES = b"application/jsonl; charset=UTF-8"
+"""What it calls lines of it."""
 SEARCH_JSON = b"application/json;charset=utf-8"
 """What /search/ calls it."""
 
@@ -23,6 +25,19 @@ class Request:
     parameters: Mapping[str, str]
     body: Callable[[], Awaitable[bytes]]
     content_type: str = ""
+    accept: str = ""
+
+    def prefers(self, kind: str) -> bool:
+        """Whether the client accepts this media type, and no other one more."""
+        qualities: dict[str, float] = {}
+        for part in self.accept.split(","):
+            name, *options = (piece.strip() for piece in part.split(";"))
+            quality = next((option[2:] for option in options if option.startswith("q=")), "1")
+            try:
+                qualities[name] = float(quality)
+            except ValueError:
+                qualities[name] = 0.0
+        return 0 < qualities.get(kind, 0) >= max(qualities.values())
 
 
 @dataclass(frozen=True, slots=True)

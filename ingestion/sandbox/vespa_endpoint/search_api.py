@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from ingestion.sandbox.vespa_endpoint import searching
-from ingestion.sandbox.vespa_endpoint.grouping import DEFAULT_MAX_GROUPS
+from ingestion.sandbox.vespa_endpoint.grouping import DEFAULT_MAX_GROUPS, DEFAULT_MAX_HITS
+from ingestion.sandbox.vespa_endpoint.groups import Limits
 from ingestion.sandbox.vespa_endpoint.parameters import parse_query, parse_seconds
 from ingestion.sandbox.vespa_endpoint.problems import QueryRefused, Refused, unsupported
 from ingestion.sandbox.vespa_endpoint.query_tree import Select, UserText
@@ -192,7 +193,10 @@ def _query(parameters: Mapping[str, Any]) -> tuple[Query, Select | None]:
             hits=hits,
             offset=offset,
             groupings=select.groupings if select else (),
-            default_max_groups=_integer(parameters, "grouping.defaultMaxGroups", DEFAULT_MAX_GROUPS),
+            group_limits=Limits(
+                _integer(parameters, "grouping.defaultMaxGroups", DEFAULT_MAX_GROUPS),
+                _integer(parameters, "grouping.defaultMaxHits", DEFAULT_MAX_HITS),
+            ),
             timeout_s=_timeout(parameters, select),
         ),
         select,
@@ -317,7 +321,12 @@ class _Rendering:
             },
         }
         children: list[dict[str, Any]] = [
-            {"id": f"group:root:{number}", "relevance": 1.0, "continuation": {"this": ""}, **group}
+            {
+                "id": f"group:root:{number}",
+                "relevance": 1.0,
+                "continuation": {"this": ""},
+                **self.group(group),
+            }
             for number, group in enumerate(answer.groups)
         ]
         children += [self.hit(hit) for hit in answer.hits]
@@ -325,12 +334,21 @@ class _Rendering:
             root["children"] = children
         return root
 
+    def group(self, found: dict[str, Any]) -> dict[str, Any]:
+        """A group or list of them, with the hits in it rendered."""
+        inside = [
+            self.hit(child) if isinstance(child, Hit) else self.group(child)
+            for child in found.get("children", ())
+        ]
+        return {**found, "children": inside} if inside else found
+
     def hit(self, hit: Hit) -> dict[str, Any]:
-        summary = hit.schema.summary(self.summary)
+        wanted = hit.summary or self.summary
+        summary = hit.schema.summary(wanted)
         names = summary.fields if summary else ()
         fields: dict[str, Any] = {}
         id = hit.id
-        if self.summary == "default":
+        if wanted == "default":
             fields = {"sddocname": hit.schema.name, "documentid": hit.id}
         else:
             # Only the default summary holds the document id; Vespa then shows the global id.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from ingestion.sandbox.vespa_endpoint import matching
-from ingestion.sandbox.vespa_endpoint.grouping import DEFAULT_MAX_GROUPS, Grouping
-from ingestion.sandbox.vespa_endpoint.groups import grouped
+from ingestion.sandbox.vespa_endpoint.grouping import Grouping
+from ingestion.sandbox.vespa_endpoint.groups import Limits, grouped
 from ingestion.sandbox.vespa_endpoint.matching import Match
 from ingestion.sandbox.vespa_endpoint.problems import QueryRefused
 from ingestion.sandbox.vespa_endpoint.query_tree import Node, OrderBy
@@ -33,7 +33,7 @@ class Query:
     hits: int
     offset: int
     groupings: tuple[tuple[Grouping, ...], ...]
-    default_max_groups: int = DEFAULT_MAX_GROUPS
+    group_limits: Limits
     timeout_s: float = 10.0
 
 
@@ -46,11 +46,13 @@ class Hit:
     relevance: float
     fields: dict[str, Any]
     features: dict[str, float] | None = None
+    summary: str | None = None
+    """The document summary that a grouping asks for; None is the request's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a query found; `groups` are ready for the result's JSON."""
+    """What a query found; `groups` are ready for the result's JSON but for the hits in them."""
 
     total: int
     documents: int
@@ -95,8 +97,13 @@ def _run(conn: sqlite3.Connection, query: Query) -> Answer:
     hits: list[Hit] = []
     if query.hits > 0:
         hits = _hits(conn, query, matches)
+
+    def best(inside: list[Match], most: int, summary: str | None) -> list[Hit]:
+        found = _hits(conn, replace(query, order=(), offset=0, hits=most), inside) if most else []
+        return [replace(hit, summary=summary) for hit in found]
+
     groups = [
-        grouped(conn, request, matches, query.profile, query.default_max_groups)
+        grouped(conn, request, matches, query.profile, query.group_limits, best)
         for request in query.groupings
     ]
     return Answer(total, documents, hits, groups)
@@ -133,12 +140,16 @@ def _hits(conn: sqlite3.Connection, query: Query, matches: list[Match]) -> list[
 
 def _merge(rows: list[Any], order: tuple[OrderBy, ...]) -> None:
     """Sort rows of several types by the same keys; sorting is stable, so from the last key to the first."""
-    descending = [key.descending for key in order] or [True]
-    for position in range(len(descending) - 1, -1, -1):
+    keys = order or (OrderBy("[rank]", True),)
+    for position in range(len(keys) - 1, -1, -1):
         rows.sort(
-            key=lambda row, at=position: sortable(row[0][at]),  # type: ignore[misc]
-            reverse=descending[position],
+            key=lambda row, at=position: _comparable(row[0][at], keys[at].raw),  # type: ignore[misc]
+            reverse=keys[position].descending,
         )
+
+
+def _comparable(value: Any, raw: bool) -> tuple[int, Any]:
+    return (2, value) if raw and isinstance(value, str) else sortable(value)
 
 
 def _order_key(schema: Schema, key: OrderBy) -> str:
@@ -153,7 +164,7 @@ def _order_key(schema: Schema, key: OrderBy) -> str:
     if not item.attribute or item.kind != "scalar":
         raise QueryRefused(f"Cannot sort by '{key.field}': it is no single-value attribute", code=4)
     # Vespa sorts strings in lower case, cased or not (https://docs.vespa.ai/en/reference/querying/yql.html#order-by).
-    collate = " COLLATE NOCASE" if item.type == "string" else ""
+    collate = f" COLLATE {'BINARY' if key.raw else 'NOCASE'}" if item.type == "string" else ""
     return f'd."{item.name}"{collate} {direction}'
 
 

@@ -1,7 +1,7 @@
 """Document selections (`procore_record.read_seq < 7 and id.namespace == "procore"`): parsed and evaluated.
 
 The language of https://docs.vespa.ai/en/reference/writing/document-selector-language.html as far as a
-single document decides it; variables, arithmetic and functions but `lowercase()` and `now()` are refused.
+single document decides it; variables, division and functions but `lowercase()` and `now()` are refused.
 Evaluation is three-valued: None is Vespa's "invalid", which selects nothing and which `not` keeps.
 """
 
@@ -67,7 +67,21 @@ class IdRef:
     lowercase: bool = False
 
 
-Operand = Literal | FieldRef | IdRef
+@dataclass(frozen=True, slots=True)
+class Now:
+    """`now()`: the time of evaluation, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """`left op right` of numbers; `+` also joins strings."""
+
+    left: Operand
+    op: str
+    right: Operand
+
+
+Operand = Literal | FieldRef | IdRef | Now | Arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +170,14 @@ def types_named(node: Node) -> set[str]:
     if isinstance(node, Junction):
         return set().union(*(types_named(item) for item in node.items))
     if isinstance(node, Compare):
-        return {side.schema for side in (node.left, node.right) if isinstance(side, FieldRef)}
+        return _types_of(node.left) | _types_of(node.right)
     return set()
+
+
+def _types_of(operand: Operand) -> set[str]:
+    if isinstance(operand, Arithmetic):
+        return _types_of(operand.left) | _types_of(operand.right)
+    return {operand.schema} if isinstance(operand, FieldRef) else set()
 
 
 # ---------------------------------------------------------------- evaluation
@@ -177,6 +197,14 @@ def _values(operand: Operand, target: Target) -> list[Any] | None:
     """The operand's values: one, or one per element of an array; None when it has no meaning here."""
     if isinstance(operand, Literal):
         return [operand.value]
+    if isinstance(operand, Now):
+        return [int(time.time())]
+    if isinstance(operand, Arithmetic):
+        left, right = _values(operand.left, target), _values(operand.right, target)
+        if left is None or right is None:
+            return None
+        results = [_calculated(a, operand.op, b) for a in left for b in right]
+        return None if None in results else results
     values: list[Any]
     if isinstance(operand, IdRef):
         values = [_id_part(operand.part, target)]
@@ -192,6 +220,23 @@ def _values(operand: Operand, target: Target) -> list[Any] | None:
     if operand.lowercase:
         values = [value.lower() if isinstance(value, str) else value for value in values]
     return values
+
+
+def _calculated(left: Any, op: str, right: Any) -> Any:
+    """The result, None where there is none."""
+    if isinstance(left, str) and isinstance(right, str) and op == "+":
+        return left + right
+    numbers = [
+        value for value in (left, right) if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if len(numbers) < 2:
+        return None
+    if op == "%":
+        if not (isinstance(left, int) and isinstance(right, int) and right):
+            return None
+        rest = abs(left) % abs(right)  # the sign is that of the number divided
+        return -rest if left < 0 else rest
+    return left + right if op == "+" else left - right if op == "-" else left * right
 
 
 def _step(value: Any, step: str | int) -> list[Any]:
@@ -298,29 +343,62 @@ class _Parser:
     def negation(self) -> Node:
         if self.accept("not"):
             return Not(self.negation())
-        if self.accept("("):
+        if self.peek() == ("op", "(") and not self.is_operand():
+            self.at += 1
             node = self.disjunction()
             self.expect(")")
             return node
         return self.comparison()
 
+    def is_operand(self) -> bool:
+        """Whether what stands in the parentheses here is calculated or compared with something behind them."""
+        depth = 0
+        for at in range(self.at, len(self.tokens)):
+            kind, text = self.tokens[at]
+            depth += (text == "(") - (text == ")") if kind == "op" else 0
+            if depth == 0:
+                kind, text = self.tokens[at + 1] if at + 1 < len(self.tokens) else ("end", "")
+                return (kind == "op" and text in (*_COMPARISONS, *"+-*/%")) or (
+                    kind == "number" and text[0] in "+-"
+                )
+        return False
+
     def comparison(self) -> Node:
         start = self.at
-        left = self.operand()
+        left = self.sum()
         kind, op = self.peek()
         if kind == "op" and op in _COMPARISONS:
             self.at += 1
-            right = self.operand()
+            right = self.sum()
             if op == "=~":
                 self.check_regex(right)
             return Compare(left, op, right)
-        if kind == "op" and op in "+-*/%":
-            raise self.failure("arithmetic is not supported by the local endpoint")
         if isinstance(left, Literal) and isinstance(left.value, bool):
             return Constant(left.value)
         if self.at == start + 1 and self.tokens[start][1] in SCHEMAS:
             return TypeTest(self.tokens[start][1])
         raise self.failure(f"expected a comparison after '{self.tokens[start][1]}'")
+
+    def sum(self) -> Operand:
+        found = self.product()
+        while True:
+            kind, text = self.peek()
+            if kind == "op" and text in "+-":
+                self.at += 1
+                found = Arithmetic(found, text, self.product())
+            elif kind == "number" and text[0] in "+-":  # `now()-60` reads as `now()` and `-60`
+                found = Arithmetic(found, "+", self.product())
+            else:
+                return found
+
+    def product(self) -> Operand:
+        found = self.operand()
+        while self.peek()[0] == "op" and self.peek()[1] in "*%/":
+            op = self.take()[1]
+            if op == "/":
+                raise self.failure("division is not supported by the local endpoint")
+            found = Arithmetic(found, op, self.operand())
+        return found
 
     def check_regex(self, operand: Operand) -> None:
         if isinstance(operand, Literal) and isinstance(operand.value, str):
@@ -335,6 +413,10 @@ class _Parser:
             return Literal(re.sub(r"\\(.)", _unescape, text[1:-1]))
         if kind == "number":
             return Literal(_number(text))
+        if (kind, text) == ("op", "("):
+            found = self.sum()
+            self.expect(")")
+            return found
         if kind != "word":
             what = "variables are" if text == "$" else f"'{text or 'the end'}' is"
             raise self.failure(f"{what} not supported here by the local endpoint")
@@ -343,7 +425,7 @@ class _Parser:
             return Literal({"true": True, "false": False, "null": None}[lowered])
         if lowered == "now" and self.accept("("):
             self.expect(")")
-            return Literal(int(time.time()))
+            return Now()
         if lowered == "id":
             return self.id_reference()
         if text not in SCHEMAS:

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from ingestion import errors
-from ingestion.sandbox.vespa_endpoint import selection
+from ingestion.sandbox.vespa_endpoint import selection, sql_functions
 from ingestion.sandbox.vespa_endpoint.operations import (
     APPLIED,
     CONDITION_NO_DOCUMENT,
@@ -30,40 +30,6 @@ from ingestion.vespa.schemas import SCHEMAS
 FILE_NAME = "documents.sqlite"
 FORMAT_VERSION = 2
 _CHECKPOINT_PAGES = 4000
-
-
-class Xor:
-    """SQL aggregate: exclusive or of 64-bit numbers."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def step(self, value: int | None) -> None:
-        """Add one value."""
-        if value is not None:
-            self.value ^= value
-
-    def finalize(self) -> int:
-        """The result."""
-        return self.value
-
-
-class Sum:
-    """SQL aggregate: a sum that wraps at 64 bits, as Vespa's does, where SQLite's would fail."""
-
-    def __init__(self) -> None:
-        self.value: int | float = 0
-
-    def step(self, value: int | float | None) -> None:
-        """Add one value."""
-        if value is not None:
-            self.value += value
-
-    def finalize(self) -> Any:
-        """The result."""
-        if isinstance(self.value, float):
-            return self.value
-        return (self.value + 2**63) % 2**64 - 2**63
 
 
 class _State:
@@ -110,9 +76,7 @@ class Store:
             uri = f"{self.path.absolute().as_uri()}?mode=ro"
             conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             conn.execute("PRAGMA cache_size = -32768")
-            conn.create_function("vespa_lower", 1, _lower, deterministic=True)
-            conn.create_aggregate("vespa_xor", 1, Xor)
-            conn.create_aggregate("vespa_sum", 1, Sum)
+            sql_functions.register(conn)
             with self._lock:
                 self._readers.append(conn)
             self._local.conn = conn
@@ -246,7 +210,3 @@ def _holds(operation: Operation, fields: dict[str, Any]) -> bool:
     assert operation.condition is not None
     target = selection.Target(path.schema, path.namespace, path.user or "", fields)
     return selection.evaluate(operation.condition, target) is True
-
-
-def _lower(text: Any) -> Any:
-    return text.lower() if isinstance(text, str) else text

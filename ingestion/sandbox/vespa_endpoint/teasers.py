@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from ingestion.sandbox.vespa_endpoint.query_tree import AllOf, AnyOf, Node, Phrase, Term
+from ingestion.sandbox.vespa_endpoint.query_tree import AllOf, AnyOf, Near, Node, Phrase, Rank, Term, Unranked
 from ingestion.sandbox.vespa_endpoint.simple_query import words
 
 LENGTH = 256
@@ -57,9 +57,11 @@ def _texts(node: Node, fields: frozenset[str]) -> Iterator[str]:
     if isinstance(node, AllOf | AnyOf):
         for item in node.items:
             yield from _texts(item, fields)
+    elif isinstance(node, Rank | Unranked):
+        yield from _texts(node.item, fields)
     elif isinstance(node, Term) and node.field in fields:
         yield node.text
-    elif isinstance(node, Phrase) and node.field in fields:
+    elif isinstance(node, Phrase | Near) and node.field in fields:
         yield from node.words
 
 

@@ -11,58 +11,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from ingestion.sandbox.vespa_endpoint.grouping import Grouping, parse_grouping
-from ingestion.sandbox.vespa_endpoint.problems import QueryRefused, unsupported
+from ingestion.sandbox.vespa_endpoint.problems import unsupported
 from ingestion.sandbox.vespa_endpoint.query_tree import (
     AllOf,
     AnyOf,
     Compare,
     Constant,
+    Fuzzy,
     In,
+    Matches,
+    Near,
     Node,
     Not,
     OrderBy,
     Phrase,
+    Rank,
     SameElement,
     Select,
     Term,
+    Unranked,
     UserText,
 )
-from ingestion.sandbox.vespa_endpoint.simple_query import parse_simple
+from ingestion.sandbox.vespa_endpoint.simple_query import parse_simple, words
+from ingestion.sandbox.vespa_endpoint.yql_reader import TOKEN, Reader, as_text, unquote
 from ingestion.vespa.schemas import SCHEMAS, Schema
 
-_TOKEN = re.compile(
-    r"""(?:\s|//[^\n]*|/\*.*?\*/)*(?:
-      (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-    | (?P<long>-?[0-9]+[Ll]\b)
-    | (?P<float>-?[0-9]+\.[0-9]*(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+(?:[eE][+-]?[0-9]+)?|-?[0-9]+[eE][+-]?[0-9]+)
-    | (?P<int>-?[0-9]+)
-    | (?P<word>[A-Za-z_][A-Za-z0-9_:\-]*(?:\.[A-Za-z_][A-Za-z0-9_:\-]*)*)
-    | (?P<op><=|>=|!=|[()\[\]{},;*@=<>!|:+\-/])
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
-_BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*\Z", re.DOTALL)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _COMPARISONS = ("=", "<", "<=", ">", ">=")
 _MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _BOUNDS = {"closed": (">=", "<="), "open": (">", "<"), "leftOpen": (">", "<="), "rightOpen": (">=", "<")}
 _LEAST = -(2**63)
-# Annotations that never change which documents match; everything else must be known or refused.
-_HARMLESS = frozenset(
-    {
-        "filter",
-        "ranked",
-        "weight",
-        "significance",
-        "label",
-        "id",
-        "targetHits",
-        "totalTargetHits",
-        "allowEmpty",
-        "usePositionData",
-    }
-)
-_RESERVED = frozenset({"where", "order", "limit", "offset", "timeout"})
 
 
 def parse_yql(text: str, parameters: Mapping[str, Any], user: UserText) -> Select:
@@ -78,7 +55,7 @@ def _split_groupings(text: str) -> tuple[str, tuple[tuple[Grouping, ...], ...]]:
     """The statement and the grouping requests behind its first `|` that is not inside a string."""
     position = 0
     while position < len(text):
-        match = _TOKEN.match(text, position)
+        match = TOKEN.match(text, position)
         if match is None:
             break
         if match["op"] == "|":
@@ -88,19 +65,11 @@ def _split_groupings(text: str) -> tuple[str, tuple[tuple[Grouping, ...], ...]]:
     return text, ()
 
 
-class _Parser:
+class _Parser(Reader):
     def __init__(self, text: str, parameters: Mapping[str, Any], user: UserText) -> None:
-        self.text, self.parameters, self.user = text, parameters, user
+        super().__init__(text, parameters)
+        self.user = user
         self.schemas: list[Schema] = list(SCHEMAS.values())
-        self.tokens: list[tuple[str, str]] = []
-        position = 0
-        while not _BLANK.match(text, position):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise self.failure(f"unexpected '{text[position:].strip()[:20]}'")
-            self.tokens.append((str(match.lastgroup), match[str(match.lastgroup)]))
-            position = match.end()
-        self.at = 0
 
     # ------------------------------------------------------------- statement
 
@@ -155,16 +124,25 @@ class _Parser:
     def order(self) -> tuple[OrderBy, ...]:
         keys = []
         while True:
-            if self.peek()[1] in ("{", "["):
-                raise unsupported("annotations (sort functions, locales) in 'order by'")
+            function = self.sort_function()
             kind, _ = self.peek()
-            name = _unquote(self.take()[1]) if kind == "string" else self.name()
+            name = unquote(self.take()[1]) if kind == "string" else self.name()
             descending = self.accept("desc")
             if not descending:
                 self.accept("asc")
-            keys.append(OrderBy(name, descending))
+            keys.append(OrderBy(name, descending, function == "raw"))
             if not self.accept(","):
                 return tuple(keys)
+
+    def sort_function(self) -> str:
+        """`{function: "raw"}` or `"lowercase"`, which strings sort by unless said otherwise."""
+        annotations = self.annotations()
+        function = str(annotations.pop("function", "lowercase"))
+        for name in annotations:
+            raise unsupported(f"the annotation '{name}' in 'order by'")
+        if function not in ("raw", "lowercase"):
+            raise unsupported(f"the sort function '{function}' in 'order by'")
+        return function
 
     # ----------------------------------------------------------- expressions
 
@@ -218,6 +196,9 @@ class _Parser:
         return Compare(self.name(), _MIRRORED[op], value)
 
     def function(self, annotations: dict[str, Any]) -> Node:
+        return _ranked(self.plain_function(annotations), annotations)
+
+    def plain_function(self, annotations: dict[str, Any]) -> Node:
         name = self.take()[1]
         if name == "range":
             self.check(annotations, frozenset({"bounds"}))
@@ -236,12 +217,51 @@ class _Parser:
             return parse_simple(text, grammar, index, self.schemas)
         if name == "weakAnd":
             self.check(annotations, frozenset())
-            items = [self.expression()]
-            while self.accept(","):
-                items.append(self.expression())
+            items = self.items()
+            return items[0] if len(items) == 1 else AnyOf(items)
+        if name == "rank":
+            self.check(annotations, frozenset())
+            items = self.items()
+            return Rank(items[0], items[1:]) if len(items) > 1 else items[0]
+        if name == "nonEmpty":
+            self.check(annotations, frozenset())
+            (*_, node) = self.items()
+            if node == Constant(False):
+                raise self.failure("nonEmpty(…) is about a query that is empty")
+            return node
+        if name in ("weightedSet", "dotProduct", "wand"):
+            # Which documents match, weights only rank; none of our profiles asks for their scores.
+            self.check(annotations, frozenset())
+            field = self.name()
+            self.symbol(",")
+            values = self.weighted()
             self.symbol(")")
-            return items[0] if len(items) == 1 else AnyOf(tuple(items))
+            return Unranked(AnyOf(tuple(Term(field, value) for value in values)))
         raise unsupported(f"'{name}(…)' in YQL")
+
+    def items(self) -> tuple[Node, ...]:
+        """Expressions up to the closing parenthesis."""
+        found = [self.expression()]
+        while self.accept(","):
+            found.append(self.expression())
+        self.symbol(")")
+        return tuple(found)
+
+    def weighted(self) -> list[str]:
+        """The tokens of `{"a": 1, "b": 2}`, of `[[11, 1], [37, 2]]`, or of a parameter like one of them."""
+        if self.accept("@"):
+            text = str(self.parameter(self.name())).strip()
+            inside = re.findall(r"""\[\s*([^\[\],]+?)\s*,[^\[\],]*\]""", text)
+            inside = inside or [part.rpartition(":")[0] for part in text.strip("{}").split(",")]
+            found = [part.strip().strip("\"'") for part in inside]
+        elif self.peek()[1] == "[":
+            found = [as_text(pair[0]) for pair in self.json() if isinstance(pair, list) and pair]
+        else:
+            held = self.json()
+            found = [str(key) for key in held] if isinstance(held, dict) else []
+        if not found or not all(found):
+            raise self.failure("expected weighted tokens, as in {'a': 1, 'b': 2}")
+        return found
 
     def range(self, kind: str) -> Node:
         if kind not in _BOUNDS:
@@ -290,7 +310,10 @@ class _Parser:
             return Not(In(field, self.values()))
         if word == "contains":
             return self.contains(field)
-        if word in ("matches", "like", "not", "is") or op in ("!=", "["):
+        if word == "matches":
+            self.check(self.annotations(), frozenset())
+            return Matches(field, as_text(self.literal()))
+        if word in ("like", "not", "is") or op in ("!=", "["):
             raise unsupported(f"'{field} {op} …' in YQL")
         raise self.failure(f"expected an operator after '{field}', got '{op or 'the end'}'")
 
@@ -298,37 +321,97 @@ class _Parser:
         annotations = self.annotations()
         grouped = self.accept("(")
         annotations = annotations or (self.annotations() if grouped else {})
-        kind, _ = self.peek()
+        kind, text = self.peek()
         node: Node
-        if kind == "word":
-            self.check(annotations, frozenset())
-            node = self.contains_function(field, self.take()[1])
+        if kind == "word" and text.lower() not in ("true", "false"):
+            node = self.contains_function(field, self.take()[1], annotations)
         else:
-            self.check(annotations, frozenset({"prefix"}))
+            known = frozenset({"prefix"})
+            if not self.is_text(field):  # how words are made matters to text only
+                known |= {"stem", "normalizeCase", "accentDrop", "implicitTransforms", "nfkc"}
+            self.check(annotations, known)
             value = self.literal()
-            node = Term(field, _text(value), prefix=annotations.get("prefix") is True)
+            node = Term(field, as_text(value), prefix=annotations.get("prefix") is True)
         if grouped:
             self.symbol(")")
-        return node
+        return _ranked(node, annotations)
 
-    def contains_function(self, field: str, name: str) -> Node:
+    def is_text(self, field: str) -> bool:
+        return field == "default" or any(
+            (item := schema.field(field)) is not None and item.index for schema in self.schemas
+        )
+
+    def contains_function(self, field: str, name: str, annotations: dict[str, Any]) -> Node:
+        known = {"near": {"distance"}, "onear": {"distance"}, "fuzzy": {"maxEditDistance", "prefixLength"}}
+        self.check(annotations, frozenset(known.get(name, ())))
         self.symbol("(")
-        if name == "phrase":
-            found = [_text(self.literal())]
-            while self.accept(","):
-                found.append(_text(self.literal()))
-            self.symbol(")")
-            return Phrase(field, tuple(found))
         if name == "sameElement":
-            items = [self.expression()]
-            while self.accept(","):
-                items.append(self.expression())
+            items = self.items()
+            terms = tuple(
+                term for item in items for term in (item.items if isinstance(item, AllOf) else (item,))
+            )
+            for term in terms:
+                _check_element(term)
+            return SameElement(field, terms)
+        if name == "equiv":
+            # Matches as `or` does; Vespa ranks its words as if they were one.
+            parts = self.alternatives(field)
+            return parts[0] if len(parts) == 1 else AnyOf(parts)
+        if name == "alternatives":
+            held = self.json()
             self.symbol(")")
-            terms = [term for item in items for term in (item.items if isinstance(item, AllOf) else (item,))]
-            if not all(isinstance(term, Term) for term in terms):
-                raise unsupported("anything but 'contains' and 'and' inside sameElement(…)")
-            return SameElement(field, tuple(term for term in terms if isinstance(term, Term)))
+            if not isinstance(held, dict) or not held:
+                raise self.failure("alternatives(…) needs words and their exactness, as in {'a': 1.0}")
+            return AnyOf(tuple(Term(field, str(word)) for word in held))
+        if name == "text":
+            found = words(as_text(self.literal()))
+            self.symbol(")")
+            if not found:
+                return Constant(False)
+            return (
+                AnyOf(tuple(Term(field, word) for word in found)) if len(found) > 1 else Term(field, found[0])
+            )
+        if name == "phrase":
+            return Phrase(field, self.texts())
+        if name == "fuzzy":
+            (text,) = self.texts()
+            most, frozen = annotations.get("maxEditDistance", 2), annotations.get("prefixLength", 0)
+            return Fuzzy(field, text, self.natural(most), self.natural(frozen))
+        if name in ("near", "onear"):
+            texts, distance = self.texts(), self.natural(annotations.get("distance", 2))
+            if name == "near":
+                return Near(field, texts, distance)
+            if distance != len(texts) - 1:
+                raise unsupported("'onear(…)' in YQL with a distance other than that of a phrase")
+            return Phrase(field, texts)
         raise unsupported(f"'contains {name}(…)' in YQL")
+
+    def natural(self, value: Any) -> int:
+        if not isinstance(value, int) or value < 0:
+            raise self.failure(f"'{value}' is no whole number of at least 0")
+        return value
+
+    def texts(self) -> tuple[str, ...]:
+        """Literals up to the closing parenthesis."""
+        found: list[str] = []
+        while not found or self.accept(","):
+            if self.peek()[1] == "!":
+                raise unsupported("negative terms in near(…) in YQL")
+            found.append(as_text(self.literal()))
+        self.symbol(")")
+        return tuple(found)
+
+    def alternatives(self, field: str) -> tuple[Node, ...]:
+        """Words and phrases up to the closing parenthesis."""
+        found: list[Node] = []
+        while not found or self.accept(","):
+            if self.accept("phrase"):
+                self.symbol("(")
+                found.append(Phrase(field, self.texts()))
+            else:
+                found.append(Term(field, as_text(self.literal())))
+        self.symbol(")")
+        return tuple(found)
 
     def values(self) -> tuple[str | int, ...]:
         if self.accept("@"):
@@ -355,125 +438,22 @@ class _Parser:
         found: list[str | int] = []
         for part in (part.strip() for part in parts):
             if part[:1] in "\"'":
-                found.append(_unquote(part))
+                found.append(unquote(part))
             else:
                 found.append(int(part) if re.fullmatch(r"-?[0-9]+", part) else part)
         return found
 
-    # -------------------------------------------------------------- literals
 
-    def literal(self) -> str | int | float | bool:
-        kind, text = self.take()
-        if kind == "string":
-            return _unquote(text)
-        if kind == "long":
-            return int(text[:-1])
-        if kind == "int":
-            value = int(text)
-            if not -(2**31) <= value < 2**31:
-                raise self.failure(f"{text} does not fit 32 bits; write {text}L")
-            return value
-        if kind == "float":
-            return float(text)
-        if text == "@":
-            found = self.parameter(self.name())
-            return found if isinstance(found, int | float | bool) else str(found)
-        if kind == "word" and text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        raise self.failure(f"expected a value, got '{text or 'the end'}'")
-
-    def parameter(self, name: str) -> Any:
-        if name not in self.parameters:
-            raise QueryRefused(f"Query parameter '{name}' is not given, but YQL uses @{name}")
-        return self.parameters[name]
-
-    def number(self) -> int:
-        value = self.literal()
-        try:
-            return int(value)
-        except ValueError:
-            raise self.failure(f"'{value}' is no whole number") from None
-
-    def annotations(self) -> dict[str, Any]:
-        """`{name: value, …}` or the older `[{name: value}]` before an item."""
-        bracket = self.peek()[1] == "[" and self.tokens[self.at + 1 : self.at + 2] == [("op", "{")]
-        if bracket:
-            self.at += 1
-        if not self.accept("{"):
-            return {}
-        found: dict[str, Any] = {}
-        while not self.accept("}"):
-            kind, name = self.take()
-            name = _unquote(name) if kind == "string" else name
-            if name.endswith(":"):  # `name:` reads as one word
-                name = name[:-1]
-            else:
-                name, colon, rest = name.partition(":")
-                if colon:
-                    found[name] = _word_value(rest)
-                    self.accept(",")
-                    continue
-                self.symbol(":")
-            if self.peek()[1] in ("{", "["):
-                raise unsupported(f"the annotation '{name}' in YQL")
-            found[name] = self.literal()
-            self.accept(",")
-        if bracket:
-            self.symbol("]")
-        return found
-
-    def check(self, annotations: dict[str, Any], known: frozenset[str]) -> None:
-        for name in annotations:
-            if name not in known and name not in _HARMLESS:
-                raise unsupported(f"the annotation '{name}' here in YQL")
-
-    # ---------------------------------------------------------------- tokens
-
-    def peek(self) -> tuple[str, str]:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
-
-    def take(self) -> tuple[str, str]:
-        token = self.peek()
-        self.at += 1
-        return token
-
-    def accept(self, text: str) -> bool:
-        kind, found = self.peek()
-        if kind in ("word", "op") and found.lower() == text:
-            self.at += 1
-            return True
-        return False
-
-    def keyword(self, text: str) -> None:
-        if not self.accept(text):
-            raise self.failure(f"expected '{text}', got '{self.peek()[1] or 'the end'}'")
-
-    symbol = keyword
-
-    def name(self) -> str:
-        kind, text = self.take()
-        if kind != "word" or text.lower() in _RESERVED:
-            raise self.failure(f"expected a name, got '{text or 'the end'}'")
-        return text
-
-    def failure(self, why: str) -> QueryRefused:
-        return QueryRefused(f"Could not create query from YQL '{self.text}': {why}")
+def _ranked(node: Node, annotations: Mapping[str, Any]) -> Node:
+    return Unranked(node) if annotations.get("ranked") is False else node
 
 
-def _text(value: str | int | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _word_value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    return text
-
-
-def _unquote(text: str) -> str:
-    return re.sub(
-        r"\\(u[0-9A-Fa-f]{4}|.)",
-        lambda m: chr(int(m[1][1:], 16)) if len(m[1]) == 5 else _ESCAPES.get(m[1], m[1]),
-        text[1:-1],
-        flags=re.DOTALL,
-    )
+def _check_element(node: Node) -> None:
+    """Refuse what sameElement cannot hold here: it takes `contains`, `and`, `or` and `!` of them."""
+    if isinstance(node, AllOf | AnyOf):
+        for item in node.items:
+            _check_element(item)
+    elif isinstance(node, Not):
+        _check_element(node.item)
+    elif not isinstance(node, Term):
+        raise unsupported("anything but 'contains', 'and', 'or' and '!' inside sameElement(…)")
