@@ -191,7 +191,11 @@ def of_tables(results: list[TableResult]) -> JobResult:
     statuses = {result.status for result in results}
     if statuses <= {"completed"}:
         return JobResult("completed", results)
-    bad = [f"{result.table}: {result.message}" for result in results if result.message]
+    bad = [
+        f"{result.table}: {result.message.removeprefix(f'{result.table}: ')}"
+        for result in results
+        if result.message
+    ]
     status = "failed" if statuses == {"failed"} else "partial"
     return JobResult(status, results, None, "; ".join(bad[:3]))
 

@@ -320,7 +320,7 @@ class TableSync:
             else:
                 await deletes.remove_unseen(run, last)
         except errors.MassDeleteBrake as brake:
-            message = f"{brake} {brake.hint}"
+            message = f"{brake}. {brake.hint}"
             await self._note(message)
         await deletes.settle_changed_copies(run, last)
         await deletes.settle_doubts(run, last)

@@ -71,6 +71,9 @@ async def verify(
         for name in chosen
         if (not everything or name in synced or name in indexed) and name not in leftovers
     ]
+    if everything and not looked_at and not leftovers:
+        # Nothing was ever taken: to look at nothing would be to call an empty index equal to a full source.
+        looked_at = chosen
     differences: list[TableDifference] = []
     repaired = 0
     tables = [*looked_at, *(left.renamed_to for left in leftovers.values() if left.renamed_to)]

@@ -91,6 +91,13 @@ def test_an_incremental_run_follows_inserts_updates_and_deletes(commands: Comman
     assert documents(commands).keys() == after.keys()
 
 
+def test_an_index_that_nothing_was_fed_to_is_not_equal_to_a_full_source(commands: CommandLine) -> None:
+    ran = commands("verify", "--json")
+    assert ran.code == 3
+    rows = sql(commands, "SELECT (SELECT count(*) FROM vendors) AS n")[0][0]
+    assert next(t for t in ran.json["tables"] if t["table"] == "vendors")["missing"] == rows
+
+
 def test_verify_names_exactly_what_was_damaged_and_repairs_it(commands: CommandLine) -> None:
     assert commands("ingest", "--full", *TABLES).code == 0
     before = documents(commands)

@@ -18,10 +18,10 @@ def _slugs(pattern: str, *paths: Path) -> set[str]:
 
 
 SLUGS = {
-    *_slugs(r'"(?:read|transform|index)", "(\w+)"', CORE / "sync" / "settlement.py"),
+    *_slugs(r'"(?:read|transform|index)", "(\w+)"', CORE / "sync" / "row_failures.py"),
     *_slugs(r'cause="(\w+)"', CORE / "sync" / "building.py"),
-    *_slugs(r', "(\w+)", (?:message|f?")', CORE / "sync" / "settlement.py"),
-    *_slugs(r'"(vespa_\w+)"', CORE / "sync" / "settlement.py"),
+    *_slugs(r', "(\w+)", (?:message|f?")', CORE / "sync" / "row_failures.py"),
+    *_slugs(r'"(vespa_\w+)"', CORE / "sync" / "row_failures.py"),
     *_slugs(r'column,\s+"(\w+)"', CORE / "transform" / "documents.py"),
 } - {"warning", "read", "transform"}
 
