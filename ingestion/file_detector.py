@@ -213,7 +213,7 @@ def _type_of(file: DetectedFile) -> str:
     named = extension(file.filename or "")
     if named and not named.isdigit():
         return named
-    told = _declared_type(file.content_type) or extension(last_segment(file.s3_key)) or named
+    told = _declared_type(file.content_type) or extension(last_segment(file.s3_key))
     if told or not file.url or file.filename:
         return told
     reference = parse_reference(file.url)

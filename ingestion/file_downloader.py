@@ -199,7 +199,8 @@ class FileDownloader:
                 f"too large: {_size(file.file_size or 0)}, the limit is {_size(self.max_file_size)}"
             )
         kind = sniffing.normal_type(file.file_type or extension(file.filename or file.s3_key))
-        if kind and kind not in self.supported_types and kind != "jpg":
+        # The end of `Level 1.2` is no type: its content will tell.
+        if kind and not kind.isdigit() and kind not in self.supported_types and kind != "jpg":
             return True, f"unsupported format: {kind}"
         return False, ""
 

@@ -1,7 +1,8 @@
 """What untrusted files hold, read by a child process that they may crash: facts, text, small pictures to show.
 
 Each child serves many files; one that crashes, hangs or has served enough is replaced. What it did with
-the file at hand is that file's failure alone.
+the file at hand is that file's failure alone. Of images only headers are read, which takes less than waking the
+child, so several go to it at a time; where it dies of them, each is tried alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +26,17 @@ LONGEST_SIDE: Final = 1_200
 """Pixels of a preview; no terminal shows more."""
 _LONGEST_ANSWER: Final = 8 * 2**20
 """Bytes of a line; the largest preview takes 5.8 million."""
+_MOST_TOGETHER: Final = 16
+_GATHER_S: Final = 0.01
+"""Seconds that an image waits for others."""
 _ENDING_S: Final = 5.0
 """How long a child that closed its output may take to be gone."""
 EXTRACTED: Final = frozenset({"pdf", "jpg", "png", "gif", "tiff"})
 """Types, as `sniffing.sniff` calls them, that have something to extract."""
+
+
+_Request = dict[str, str]
+_Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,8 @@ class Extractor:
         self.personal = personal
         self._idle: list[_Child] = []
         self._slots = asyncio.Semaphore(max(1, processes))
+        self._waiting: list[tuple[_Request, asyncio.Future[_Answer]]] = []
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Extractor:
         return self
@@ -101,7 +112,8 @@ class Extractor:
         if kind not in EXTRACTED:
             return Facts()
         try:
-            answer = await self._answer({"path": str(path), "kind": kind})
+            request = {"path": str(path), "kind": kind}
+            answer = await (self._alone(request) if kind == "pdf" else self._together(request))
         except _Unread as error:
             raise _failed(str(error)) from None
         text, _ = values.clean(str(answer.get("text", "")))
@@ -116,7 +128,8 @@ class Extractor:
         Raises DownloadError (`extraction_failed`) for what is no picture, has too many pixels, or ends the child.
         """
         try:
-            answer = await self._answer({"path": str(path), "kind": "preview", "side": str(LONGEST_SIDE)})
+            request = {"path": str(path), "kind": "preview", "side": str(LONGEST_SIDE)}
+            answer = await self._alone(request)
             if missing := answer.get("missing"):
                 raise _Unread(f"{missing} is not installed")
             # What an attacked child sends is not believed either.
@@ -132,13 +145,62 @@ class Extractor:
             raise _no_preview(str(error)) from None
         return Preview(width, height, rgb)
 
-    async def _answer(self, request: dict[str, str]) -> dict[str, Any]:
-        """What a child says; raises _Unread where it says why not, takes too long or ends."""
+    async def _alone(self, request: _Request) -> _Answer:
+        """The answer to one request; raises _Unread where it is why there is none."""
+        return _read(await self._answer(request, 1))
+
+    async def _together(self, request: _Request) -> _Answer:
+        """The same, in company of those that come within `_GATHER_S`."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_Answer] = loop.create_future()
+        self._waiting.append((request, answer))
+        if len(self._waiting) >= _MOST_TOGETHER:
+            self._serve_waiting()
+        elif len(self._waiting) == 1:
+            loop.call_later(_GATHER_S, self._serve_waiting)
+        return _read(await answer)
+
+    def _serve_waiting(self) -> None:
+        waiting = [(request, answer) for request, answer in self._waiting if not answer.done()]
+        self._waiting = []
+        if waiting:
+            task = asyncio.create_task(self._serve(waiting), name="files-extract")
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, waiting: list[tuple[_Request, asyncio.Future[_Answer]]]) -> None:
+        """Answer all of them; whatever goes wrong is theirs to hear of."""
+        try:
+            answers: list[_Answer] | None = None
+            if len(waiting) > 1:
+                with suppress(_Unread):
+                    said = await self._answer({"together": [request for request, _ in waiting]}, len(waiting))
+                    answers = said.get("together")
+            if not isinstance(answers, list) or len(answers) != len(waiting):
+                answers = None
+            for number, (request, answer) in enumerate(waiting):
+                try:
+                    found = answers[number] if answers is not None else await self._answer(request, 1)
+                except _Unread as error:
+                    found = {"error": str(error)}
+                if not answer.done():
+                    answer.set_result(found if isinstance(found, dict) else {"error": "no answer"})
+        except asyncio.CancelledError:
+            for _, answer in waiting:
+                answer.cancel()
+            raise
+        except Exception as error:
+            for _, answer in waiting:
+                if not answer.done():
+                    answer.set_exception(error)
+
+    async def _answer(self, request: Mapping[str, Any], files: int) -> _Answer:
+        """What a child says; raises _Unread where it takes too long or ends."""
         async with self._slots:
             child = self._idle.pop() if self._idle else await _Child.start(self._limits, self.personal)
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
-                    answer = await child.ask(request)
+                    answer = await child.ask(request, files)
             except TimeoutError:
                 await child.end()
                 raise _Unread(f"it took longer than {self._limits.timeout_s:.0f} s") from None
@@ -149,12 +211,17 @@ class Extractor:
                 status = await child.end()
                 raise _Unread(f"its content ended the reader ({_ending(status)})")
             await self._put_back(child)
-        if "error" in answer:
-            raise _Unread(str(answer["error"]))
         return answer
 
     async def aclose(self) -> None:
-        """End the children that wait for work; `extract` starts new ones."""
+        """End the children, and whatever is asked of them; `extract` starts new ones."""
+        for _, answer in self._waiting:
+            answer.cancel()
+        self._waiting = []
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
         idle, self._idle = self._idle, []
         await asyncio.gather(*(child.end() for child in idle))
 
@@ -182,11 +249,11 @@ class _Child:
         )  # fmt: skip
         return cls(process)
 
-    async def ask(self, request: dict[str, str]) -> dict[str, Any] | None:
+    async def ask(self, request: Mapping[str, Any], files: int) -> _Answer | None:
         """The child's answer, None when it ended instead."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self.served += 1
+        self.served += files
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             await self._process.stdin.drain()
@@ -209,6 +276,12 @@ class _Child:
         if self._process.stdin is not None:
             self._process.stdin.close()
         return status
+
+
+def _read(answer: _Answer) -> _Answer:
+    if "error" in answer:
+        raise _Unread(str(answer["error"]))
+    return answer
 
 
 def _failed(reason: str) -> errors.DownloadError:

@@ -19,7 +19,7 @@ MOST_PAGES = 300
 MOST_CHARACTERS = 300_000
 MOST_SHOWN_PIXELS = 60_000_000
 """Of a picture that is decoded whole."""
-_SHOWN = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "MPO")
+_SHOWN = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")
 _TAKEN, _TAKEN_ZONE, _CHANGED, _ORIENTATION, _EXIF = 0x9003, 0x9011, 0x0132, 0x0112, 0x8769
 _ARTIST, _COPYRIGHT, _OWNER, _GPS = 0x013B, 0x8298, 0xA430, 0x8825
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
@@ -44,7 +44,7 @@ def _image(path: str, most_pixels: int, personal: bool) -> dict[str, Any]:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the header alone is read; the bound is ours, below
-    with Image.open(path, formats=("JPEG", "PNG", "GIF", "TIFF", "MPO")) as image:
+    with Image.open(path, formats=("JPEG", "PNG", "GIF", "TIFF")) as image:
         width, height = image.size
         if width * height > most_pixels:
             raise ValueError(f"{width} x {height} pixels are more than the limit")
@@ -128,27 +128,36 @@ def _pdf(path: str) -> dict[str, Any]:
         document.close()
 
 
+def answer_to(request: dict[str, str], most_pixels: int, personal: bool) -> dict[str, Any]:
+    """What is answered to one request, whatever its file does short of ending the process."""
+    path = request["path"]
+    try:
+        if request["kind"] == "preview":
+            return preview_of(path, int(request["side"]))
+        return facts_of(path, request["kind"], most_pixels, personal)
+    except ImportError as error:
+        return {"missing": error.name or "a library"}
+    except MemoryError:
+        return {"error": "it needs more memory than is allowed"}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}".replace(path, "the file")[:500]}
+
+
 def main() -> None:
     """Serve requests `{"path", "kind"}`; answers are the facts, or `{"error"}`, or `{"missing"}`.
 
-    Of kind `preview`, with a `side` of so many pixels, they are `{"width", "height", "rgb"}`.
+    Of kind `preview`, with a `side` of so many pixels, they are `{"width", "height", "rgb"}`. Several requests may
+    come together as `{"together": [...]}`; then so do their answers.
     """
     memory_bytes, most_pixels, personal = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:4] == ["personal"]
     limit(memory_bytes)
     for line in sys.stdin:
         request = json.loads(line)
-        try:
-            if request["kind"] == "preview":
-                answer = preview_of(request["path"], int(request["side"]))
-            else:
-                answer = facts_of(request["path"], request["kind"], most_pixels, personal)
-        except ImportError as error:
-            answer = {"missing": error.name or "a library"}
-        except MemoryError:
-            answer = {"error": "it needs more memory than is allowed"}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}".replace(request["path"], "the file")[:500]}
-        sys.stdout.write(json.dumps(answer) + "\n")
+        if "together" in request:
+            answers = [answer_to(one, most_pixels, personal) for one in request["together"]]
+            sys.stdout.write(json.dumps({"together": answers}) + "\n")
+        else:
+            sys.stdout.write(json.dumps(answer_to(request, most_pixels, personal)) + "\n")
         sys.stdout.flush()
 
 

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from ingestion.transform.documents import Document
 
 _QUEUED_PER_WORKER: Final = 64
+_IN_HAND_PER_WORKER: Final = 3
+"""Files in hand for each that may be fetched at a time: while some are looked into, others are fetched."""
 _GATHER_S: Final = 0.05
-_MOST_GATHERINGS: Final = 4
-"""So often, so many seconds, are outcomes waited for before one commit takes them all, unless it is full before."""
+"""Seconds that outcomes are gathered for, before one commit takes them all; full batches are not waited for."""
 _MOST_PER_COMMIT: Final = 128
 TELL_EVERY_S: Final = 1.0
 """How often bytes are told while any arrive."""
@@ -77,11 +78,13 @@ class FileIngester:
         self._downloader, self._extractor = downloader, extractor
         self._log = logger or logging.getLogger(__name__)
         self._twins = twins or Twins(state)
-        self._settler = FileSettler(state, self._writer, self._twins, downloader, extractor, self._log)
+        self._workers = max(1, workers)
+        self._settler = FileSettler(
+            state, self._writer, self._twins, downloader, extractor, self._log, self._workers
+        )
         self._control = control or JobControl()
         self._clock = clock
         self._tell_every_s = tell_every_s
-        self._workers = max(1, workers)
         self._queue: asyncio.PriorityQueue[tuple[tuple[int, float], int, Work]] = asyncio.PriorityQueue(
             self._workers * _QUEUED_PER_WORKER
         )
@@ -186,7 +189,7 @@ class FileIngester:
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._guard(self._work()), name=f"files-{number}")
-                for number in range(self._workers)
+                for number in range(self._workers * _IN_HAND_PER_WORKER)
             ]
             self._tasks.append(asyncio.create_task(self._guard(self._keep_committing()), name="files-commit"))
             if self._downloader is not None:
@@ -274,11 +277,8 @@ class FileIngester:
     async def _keep_committing(self) -> None:
         while True:
             batch = [await self._outcomes.get()]
-            for _ in range(_MOST_GATHERINGS):
+            if self._outcomes.qsize() < _MOST_PER_COMMIT - 1:
                 await asyncio.sleep(_GATHER_S)
-                # With nothing else under way nobody is to wait for more.
-                if len(batch) + self._outcomes.qsize() >= min(self._under_way, _MOST_PER_COMMIT):
-                    break
             while not self._outcomes.empty() and len(batch) < _MOST_PER_COMMIT:
                 batch.append(self._outcomes.get_nowait())
             await self._feed(batch)

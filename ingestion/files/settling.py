@@ -72,7 +72,8 @@ class Settled:
 
 
 class FileSettler:
-    """Settles one file after the other; of one job. Without a `downloader` files are referenced, not fetched."""
+    """Settles the files of one job, fetching `fetches` at a time. Without a `downloader` files are referenced, not
+    fetched."""
 
     def __init__(
         self,
@@ -82,11 +83,13 @@ class FileSettler:
         downloader: FileDownloader | None,
         extractor: Extractor | None,
         logger: logging.Logger,
+        fetches: int,
     ) -> None:
         self._state, self._writer, self._twins = state, writer, twins
         self._downloader, self._extractor = downloader, extractor
         self._limit = downloader.max_file_size if downloader is not None else 0
         self._log = logger
+        self._fetching = asyncio.Semaphore(fetches)
         self._recent: OrderedDict[str, tuple[FileRow, Facts]] = OrderedDict()
         self._text = 0
         self._contents: OrderedDict[str, Facts] = OrderedDict()
@@ -139,7 +142,8 @@ class FileSettler:
         if held is not None and not etag and work.file.file_size in (None, row.size_bytes):
             return await self._kept(work, row, held)
         dest = self._downloader.download_dir / row.path if row.path else None
-        result = await self._downloader.download(work.file, dest=dest, etag=etag)
+        async with self._fetching:
+            result = await self._downloader.download(work.file, dest=dest, etag=etag)
         if result.cause == "unchanged" or (held is not None and result.cause in _KEEPS_COPY):
             return await self._kept(work, row, held)
         row = docs.settled_row(row, result, self._downloader.download_dir, self._limit)

@@ -1,6 +1,7 @@
 """Our file stage beside curl and aria2c on the same store, and how much memory it takes.
 
     python -m tests.benchmarks.files [--files 5000] [--size 20000] [--large 100000000] [--runs 3] [--profile]
+        [--home /dev/shm]
 
 In alternation, so that a noisy machine is noisy for all of them: (a) the downloader alone; (b) the whole stage,
 that is state, conditional bookkeeping, checksums, extraction in its child process, and documents fed to a sink;
@@ -229,6 +230,7 @@ def main() -> None:
     options.add_argument("--size", type=int, default=20_000)
     options.add_argument("--large", type=int, default=100_000_000)
     options.add_argument("--runs", type=int, default=3)
+    options.add_argument("--home", default="/var/tmp", help="the disk that is written to (default /var/tmp)")
     options.add_argument("--profile", action="store_true", help="print the stage's costliest functions only")
     options.add_argument("--work", choices=("alone", "stage"), help=argparse.SUPPRESS)
     options.add_argument("--folder", help=argparse.SUPPRESS)
@@ -250,7 +252,7 @@ def main() -> None:
         [sys.executable, "-m", "tests.benchmarks.file_store"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert store.stdout is not None
-    with tempfile.TemporaryDirectory(prefix="files-", dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="files-", dir=args.home) as folder:
         home = Path(folder)
         try:
             with sinks.sink(home / "sink") as sink:

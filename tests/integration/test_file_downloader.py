@@ -550,7 +550,9 @@ async def test_a_skip_has_a_reason_a_person_understands(make: Make, file: Detect
     assert (result.status, result.success, result.error) == ("skipped", False, reason)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.tif", "a.tiff", "a.pdf", "no extension", None])
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "a.JPEG", "a.tif", "a.tiff", "a.pdf", "no extension", "Level 1.2", None]
+)
 async def test_supported_and_unknown_types_are_not_skipped(make: Make, name: str | None) -> None:
     assert make().should_skip(_file("http://h.example/1", name=name)) == (False, "")
 

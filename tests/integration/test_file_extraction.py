@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -114,6 +115,15 @@ async def test_a_damaged_file_fails_alone(
     assert (await extractor.extract(_written(tmp_path / "y", "1/2/photos/3/a.png"), "png")).width
 
 
+async def test_a_photo_of_several_pictures_has_the_first_ones_size(
+    extractor: Extractor, tmp_path: Path
+) -> None:
+    first, second = Image.new("RGB", (40, 30)), Image.new("RGB", (20, 10))
+    first.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[second])
+    assert (await extractor.extract(tmp_path / "x.jpg", "jpg")).width == 40
+    assert (await extractor.preview(tmp_path / "x.jpg")).height == 30
+
+
 async def test_more_pixels_than_allowed_are_refused_unread(tmp_path: Path) -> None:
     Image.new("1", (4000, 4000)).save(tmp_path / "x.png")
     async with Extractor(limits=ExtractionLimits(most_pixels=1_000_000)) as extractor:
@@ -186,6 +196,51 @@ async def test_a_child_that_misbehaves_is_replaced(
         monkeypatch.setattr(extraction, "_CHILD", real)
         extractor._limits = ExtractionLimits()
         assert (await extractor.extract(_written(tmp_path / "y", "1/2/photos/3/a.png"), "png")).width
+
+
+ABORTS_AT = """
+import json, os, runpy, sys
+child = runpy.run_path({real!r})
+for line in sys.stdin:
+    asked = json.loads(line)
+    requests = asked.get("together", [asked])
+    if any("bad" in one["path"] for one in requests):
+        os.abort()
+    answers = [child["answer_to"](one, 10**6, False) for one in requests]
+    print(json.dumps({{"together": answers}} if "together" in asked else answers[0]), flush=True)
+"""
+
+
+async def test_of_images_that_are_read_together_the_one_that_ends_the_reader_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "child.py").write_text(ABORTS_AT.format(real=str(extraction._CHILD)))
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
+    paths = [
+        _written(tmp_path / f"{'bad' if n == 3 else 'good'}{n}.png", "1/2/photos/3/a.png") for n in range(20)
+    ]
+    (tmp_path / "good7.png").write_bytes(b"broken")
+    async with Extractor() as extractor:
+        found = await asyncio.gather(*(extractor.extract(p, "png") for p in paths), return_exceptions=True)
+    said = {n: str(one) for n, one in enumerate(found) if isinstance(one, errors.DownloadError)}
+    assert set(said) == {3, 7}
+    assert "ended the reader" in said[3]
+    assert "cannot identify" in said[7]
+    assert all(isinstance(one, Facts) and one.width for n, one in enumerate(found) if n not in said)
+
+
+async def test_closing_lets_nobody_wait_for_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "child.py").write_text("input(); print('{', flush=True, end=''); input()")
+    monkeypatch.setattr(extraction, "_CHILD", tmp_path / "child.py")
+    extractor = Extractor()
+    asked = [asyncio.create_task(extractor.extract(tmp_path / "x", "png")) for _ in range(20)]
+    while not extractor._serving:
+        await asyncio.sleep(0)
+    await extractor.aclose()
+    assert {task.cancelled() for task in (await asyncio.wait(asked, timeout=5))[0]} == {True}
+    assert not extractor._serving
 
 
 async def test_a_child_sees_no_secret_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
