@@ -66,6 +66,7 @@ def tried(estimate: TableEstimate, found: Sequence[Preview]) -> Tried:
     warned = [one for one in found if one.document and one.warnings]
     first = next((one.warnings[0] for one in (*refused, *warned) if one.warnings), "")
     made = len(found) - len(refused)
+    first = first.removeprefix(f"{estimate.table}: ")  # its name stands at the line's begin
     return Tried(estimate, len(found), made, len(warned), len(refused), first)
 
 

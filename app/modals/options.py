@@ -16,7 +16,7 @@ from ingestion.plan import Plan
 
 NUMBERS = (
     ("batch_size", "Rows in a batch", "A batch also closes at 1 MiB of text."),
-    ("workers", "Tables at a time", "More is faster until the source or Vespa slows down."),
+    ("workers", "Tables at a time", "More is faster until one side slows down."),
     ("file_workers", "Files at a time", "Only where files are fetched."),
 )
 

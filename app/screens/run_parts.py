@@ -171,7 +171,9 @@ def _figures(view: RunView, glyphs: Glyphs, gap: str, *, all_of_them: bool) -> l
         if number or word in {"indexed", "failed"} or (all_of_them and word != "deleted"):
             out += [(formatting.count(number), tone if number else "muted"), (f" {word}{gap}", "muted")]
     settled = files.downloaded + files.failed + files.skipped
-    if files.found and not settled:
+    if files.found and not (
+        files.downloaded or files.failed
+    ):  # references that name no file are settled anyway
         out += [(formatting.count(files.found), "muted"), (" files seen, not fetched", "muted")]
     elif files.found:
         out += [("files ", "muted"), (formatting.count(files.downloaded), "info")]

@@ -36,7 +36,7 @@ LINK_COLUMNS = (
     ListColumn("column", "Column", flex=3, minimum=12, maximum=34),
     ListColumn("other", "Table", flex=3, minimum=12, maximum=40),
     ListColumn("match", "Match", 5, right=True),
-    ListColumn("basis", "Basis", flex=2, minimum=8, drop=2),
+    ListColumn("basis", "Basis", flex=2, minimum=8, maximum=24, drop=2),
 )
 
 FILE_COLUMNS = (

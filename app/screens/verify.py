@@ -143,7 +143,8 @@ class VerifyScreen(BaseScreen):
             mark = formatting.state_mark("equal" if table.equal else "different", glyphs)
             return [(f"{mark.glyph} ", mark.tone), (mark.word, mark.tone if not table.equal else "muted")]
         if column == "name":
-            return formatting.one_line(table.table, unicode=glyphs.unicode)
+            name = formatting.one_line(table.table, unicode=glyphs.unicode)
+            return formatting.middle(name, width, glyphs)
         number = getattr(table, column)
         if column in {"source", "indexed"}:
             return (formatting.count(number), "muted")

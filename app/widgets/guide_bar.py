@@ -72,6 +72,13 @@ class GuideBar(_Bar):
         whole = sum(len(name) + 2 for name in guide.NAMES) + 2
         if whole + 3 * (len(guide.NAMES) - 1) > width:
             between = ("  " if whole + 2 * (len(guide.NAMES) - 1) <= width else " ", "")
+        # Beside a hint on 80 columns: what lies behind can do without its name, what is ahead cannot.
+        nameless = set()
+        spare = width - whole - len(guide.NAMES) + 1
+        for step, mark in zip(guide.STEPS, place.marks, strict=True):
+            if spare < 0 and step.name != here and mark in {"done", "skipped"}:
+                nameless.add(step.name)
+                spare += len(step.name) + 1
         runs: list[Run] = [("  " if whole <= width else " ", "")]
         at = cell_len(runs[0][0])
         for number, (step, mark) in enumerate(zip(guide.STEPS, place.marks, strict=True)):
@@ -81,6 +88,8 @@ class GuideBar(_Bar):
             glyph, tone = _MARKS[mark]
             word = "accent" if step.name == here else _TONES.get(mark, "faint")
             pieces: list[Run] = [(f"{getattr(glyphs, glyph)} ", tone), (step.name, word)]
+            if step.name in nameless:
+                pieces = [(getattr(glyphs, glyph), tone)]
             self._spots.append((at, at + width_of(pieces), f"app.go_{_screen_of(step)}"))
             at += width_of(pieces)
             runs += pieces

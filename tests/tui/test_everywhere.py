@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app import actions, formatting, themes
 from app.ui_state import UiState
 from tests.tui.fake_service import FakeService, request
@@ -96,3 +98,31 @@ async def test_zoom_gives_one_panel_the_screen_follows_the_focus_and_goes_back(o
         assert d.screen.query_one("#items").size.width > 100
         await d.press("z")
         assert d.sees("150 open failures", "Source row", "Key or file")
+
+
+async def test_an_ascii_terminal_without_colour_shows_typed_numbers_and_where_the_cursor_is(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with opened("plan", size=(80, 24), glyphs=formatting.ASCII) as d:
+        await d.schema_loaded()
+        assert d.text().isascii()
+        await d.press("o", *"512")
+        assert d.sees("512", "default")
+        await d.press("escape", "1", "a", *"service=x")
+        assert d.sees("service=x")
+
+
+async def test_where_a_hint_leaves_the_guide_little_room_the_steps_ahead_keep_their_names(
+    opened: Any,
+) -> None:
+    async with opened("plan", size=(80, 24)) as d:
+        await d.schema_loaded()
+        await d.bridge.start_job(request())
+        d.service.step(400)
+        await d.press("4")
+        await d.until(lambda: d.sees("> verify"))
+        guide = d.text().splitlines()[1]
+        assert "● verify" in guide
+        assert "○ report" in guide
+        assert "…" not in guide
