@@ -17,7 +17,7 @@ import orjson
 
 from ingestion.sandbox.vespa_endpoint import selection
 from ingestion.sandbox.vespa_endpoint.problems import Refused
-from ingestion.sandbox.vespa_endpoint.selection import Compare, FieldRef, IdRef, Literal, Node
+from ingestion.sandbox.vespa_endpoint.selection_tree import Compare, FieldRef, IdRef, Literal, Node
 from ingestion.sandbox.vespa_endpoint.store import Store
 from ingestion.sandbox.vespa_endpoint.tables import tables_of
 from ingestion.vespa.schemas import SCHEMAS, Schema
