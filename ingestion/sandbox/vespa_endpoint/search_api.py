@@ -175,6 +175,8 @@ def _query(parameters: Mapping[str, Any]) -> tuple[Query, Select | None]:
     for name in _UNSUPPORTED:
         if any(found == name or found.startswith(f"{name}.") for found in parameters):
             raise unsupported(f"the parameter '{name}'")
+    if str(parameters.get("timezone", "UTC")).upper() not in ("UTC", "GMT", "Z"):
+        raise unsupported(f"the time zone '{parameters['timezone']}'")
     if "grouping.globalMaxGroups" in parameters:
         raise QueryRefused("'grouping.globalMaxGroups' must be specified in a query profile.", code=4)
     user = UserText(
