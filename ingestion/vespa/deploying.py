@@ -66,9 +66,18 @@ async def deploy(config_url: str, package: bytes, *, context: ssl.SSLContext | N
     if answer.status != 200:
         raise errors.IndexError(
             f"the config server refused the application package ({answer.status}): {answer.message}",
-            hint="The message names the cause; `vespa package --output DIR` writes the package to look at.",
+            hint=_next_step(answer.status),
         )
     return Deployment(answer.message, tuple(_warnings(answer.body)), tuple(_actions(answer.body)))
+
+
+def _next_step(status: int) -> str:
+    """What to do about a refusal; the codes are those of Vespa's deploy API."""
+    if status == 409:
+        return "Another deployment was activated in between. Deploy again."
+    if status >= 500:
+        return "The package may be as it should. Look at the config server's log, and deploy again."
+    return "The message names the cause; `vespa package --output DIR` writes the package to look at."
 
 
 def _warnings(body: Mapping[str, Any]) -> Iterator[str]:

@@ -57,7 +57,7 @@ class Vespa:
         """Content type and text of a GET that accepts these types."""
         self._http.request("GET", f"{path}?{urlencode(parameters)}", headers={"Accept": accept})
         response = self._http.getresponse()
-        return response.headers["Content-Type"], response.read().decode()
+        return response.headers["Content-Type"], response.read().decode(errors="replace")
 
     def path(self, user: str, type_name: str = RECORD) -> str:
         """The path of a document; the user part is sent as it stands."""

@@ -151,6 +151,29 @@ async def test_deploy_names_what_the_config_server_refuses(
 
 
 @pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [
+        (409, "ACTIVATION_CONFLICT", "Deploy again"),
+        (500, "INTERNAL_SERVER_ERROR", "config server's log"),
+        (504, "REQUEST_TIMEOUT", "config server's log"),
+    ],
+)
+async def test_deploy_says_what_to_do_about_a_conflict_and_a_failing_config_server(
+    status: int,
+    error: str,
+    said: str,
+    config_server: tuple[ConfigServer, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state, url = config_server
+    state.status, state.body = status, {"error-code": error, "message": "No, not now"}
+    assert await run("vespa", "deploy", "--config-server", url) == ExitCode.VESPA
+    shown = capsys.readouterr().err
+    assert f"({status}): No, not now" in shown
+    assert said in shown
+
+
+@pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
         (["--config-server", "http://127.0.0.1:1"], ExitCode.VESPA, "no Vespa config server answers"),

@@ -400,6 +400,10 @@ def test_documents_of_a_selection_are_removed_and_updated(filled: Vespa, page: s
     ("page", "method", "parameters"),
     [
         (f"{V1}#cluster", "GET", {"cluster": "no_such_cluster"}),
+        ("schemas/documents.html#fieldsets", "GET", {"fieldSet": "project_id"}),
+        ("schemas/documents.html#fieldsets", "GET", {"fieldSet": f"{RECORD}:no_such_field"}),
+        ("schemas/documents.html#fieldsets", "GET", {"fieldSet": "no_such_type:project_id"}),
+        ("schemas/documents.html#fieldsets", "GET", {"fieldSet": "[everything]"}),
         (f"{V1}#selection", "GET", {"selection": f"{RECORD}.source_table =="}),
         (f"{V1}#sliceid", "GET", {"slices": 3, "sliceId": 3}),
         (f"{V1}#sliceid", "GET", {"slices": 3}),

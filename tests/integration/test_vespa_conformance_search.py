@@ -170,6 +170,7 @@ def ids(root: Body) -> list[str]:
         (f"{YQL}#order-by", "order by project_id asc, updated_at desc", {}, "4 2 3 1"),
         (f"{YQL}#function", 'order by {function: "raw"}doc_id desc', {}, "4 3 2 1"),
         (f"{YQL}#function", 'order by [{"function": "lowercase"}]doc_id', {}, "1 2 3 4"),
+        ("reference/querying/sorting-language.html", "", {"sorting": "+project_id -updated_at"}, "4 2 3 1"),
         (f"{YQL}#limit-offset", "order by updated_at limit 2", {}, "1 2"),
         (f"{YQL}#limit-offset", "order by updated_at limit 3 offset 1", {}, "2 3"),
         (f"{QUERY}#hits", "order by updated_at", {"hits": 2, "offset": 1}, "2 3"),
@@ -193,6 +194,21 @@ def test_bm25_ranks_the_document_with_more_and_rarer_words_first(index: Vespa, p
     assert ids(root)[:2] == ["1", "2"]
     first, second = (hit["relevance"] for hit in root["children"][:2])
     assert first > second > 0
+
+
+@page(f"{QUERY}#presentation.format")
+def test_an_answer_is_json_or_cbor_as_asked(index: Vespa, page: str) -> None:
+    where = f"select doc_id from {RECORD} where source contains '{index.namespace}'"
+    for accept, asked, expected in (
+        ("*/*", {}, "application/json"),
+        ("application/json", {}, "application/json"),
+        ("application/cbor", {}, "application/cbor"),
+        ("application/cbor, application/json;q=0.9", {}, "application/cbor"),
+        ("*/*", {"format": "cbor"}, "application/cbor"),
+        ("application/cbor", {"format": "json"}, "application/json"),
+    ):
+        kind, _ = index.read("/search/", accept, yql=where, **asked)
+        assert kind.partition(";")[0] == expected
 
 
 @page(f"{YQL}#rank")

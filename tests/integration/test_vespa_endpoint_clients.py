@@ -289,6 +289,13 @@ def test_vespa_query_visit_and_status_work(vespa_url: str, namespace: str, tmp_p
 
     assert sorted(visited()) == ["0", "1", "2", "3"]
     assert sorted(visited("--chunk-count", "2", "--stream")) == ["0", "1", "2", "3"]
+    only = vespa("visit", "--selection", f"id.namespace == '{namespace}'", "--field-set", f"{RECORD}:doc_id")[
+        0
+    ]
+    assert sorted(json.loads(line)["fields"]["doc_id"] for line in only.splitlines()) == [
+        f"rfis:{number}" for number in range(4)
+    ]
+    assert "'fromTimestamp' is not supported" in "".join(vespa("visit", "--from", "1"))
     halves = (visited("--slices", "2", "--slice-id", str(half)) for half in range(2))
     assert sorted(user for half in halves for user in half) == ["0", "1", "2", "3"]
     assert "ready" in "".join(vespa("status"))

@@ -366,6 +366,8 @@ def test_get_and_plain_query_parameters_work_too(index: Index) -> None:
         ("select * from sources * where true", {"format": "xml"}, "xml"),
         ("select * from sources * where true", {"timeout": "soon"}, "soon"),
         ("select * from sources * where true", {"grouping.globalMaxGroups": -1}, "query profile"),
+        ("select * from sources * where true", {"timezone": "Europe/Berlin"}, "time zone"),
+        ("select * from sources * where true", {"sorting": "+uca(doc_id)"}, "sorting"),
         ("", {}, "Null query"),
     ],
 )

@@ -97,7 +97,7 @@ class DocumentApi:
         parameters.disallow("dryRun")
         _check_cluster(parameters)
         names = parameters.text("fieldSet")
-        render = visiting.field_set(names, (path.schema,)) if names else None
+        render = visiting.field_set(names) if names else None
         head = orjson.dumps({"pathId": path.raw, "id": path.id})
         body = self._store.get(path.schema.name, path.key)
         if body is None:
@@ -123,9 +123,6 @@ class DocumentApi:
         self, request: Request, path: DocumentPath, parameters: Parameters, timeout: float
     ) -> Response:
         streamed = parameters.flag("stream")
-        for name in ("includeRemoves", "fromTimestamp", "toTimestamp"):
-            if parameters.text(name) not in (None, "false", "0"):
-                raise Refused(f"'{name}' is not supported by the local endpoint")
         parameters.positive("concurrency", 1)
         wanted = parameters.positive("wantedDocumentCount", 2**31 - 1 if streamed else 1)
         if path.schema is None and parameters.text("cluster") is None:
@@ -134,8 +131,11 @@ class DocumentApi:
                 "when visiting at a root /document/v1/ level"
             )
         visit = _visit_of(path, parameters, wanted)
+        for name in ("includeRemoves", "fromTimestamp", "toTimestamp"):
+            if parameters.text(name) not in (None, "false", "0"):
+                raise Refused(f"'{name}' is not supported by the local endpoint")
         names = parameters.text("fieldSet")
-        render = visiting.field_set(names, visit.schemas) if names else None
+        render = visiting.field_set(names) if names else None
         deadline = time.monotonic() + max(0.5, timeout * 0.9 - 1)
         if streamed and request.prefers("application/jsonl"):
             return Response(200, self._lines(visit, render, deadline), JSON_LINES)

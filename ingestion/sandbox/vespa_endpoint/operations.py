@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ingestion.sandbox.vespa_endpoint.document_path import DocumentPath
-from ingestion.sandbox.vespa_endpoint.selection import Node
+from ingestion.sandbox.vespa_endpoint.selection_tree import Node
 
 Kind = Literal["put", "update", "remove"]
 Change = Callable[[dict[str, Any]], None]

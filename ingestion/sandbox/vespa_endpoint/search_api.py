@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
@@ -15,12 +16,12 @@ from typing import Any
 
 import orjson
 
-from ingestion.sandbox.vespa_endpoint import searching
+from ingestion.sandbox.vespa_endpoint import cbor, searching
 from ingestion.sandbox.vespa_endpoint.grouping import DEFAULT_MAX_GROUPS, DEFAULT_MAX_HITS
 from ingestion.sandbox.vespa_endpoint.groups import Limits
 from ingestion.sandbox.vespa_endpoint.parameters import parse_query, parse_seconds
 from ingestion.sandbox.vespa_endpoint.problems import QueryRefused, Refused, unsupported
-from ingestion.sandbox.vespa_endpoint.query_tree import Select, UserText
+from ingestion.sandbox.vespa_endpoint.query_tree import OrderBy, Select, UserText
 from ingestion.sandbox.vespa_endpoint.responses import SEARCH_JSON, Request, Response, json_response
 from ingestion.sandbox.vespa_endpoint.searching import Answer, Hit, Query
 from ingestion.sandbox.vespa_endpoint.simple_query import parse_simple
@@ -49,12 +50,12 @@ _ALIASES = {
     "sorting": "ranking.sorting",
     "search-path": "model.searchPath",
 }
+_SORT_KEY = re.compile(r"([+-]?)(?:(raw|lowercase)\(([A-Za-z_]\w*)\)|([A-Za-z_]\w*|\[(?:rank|relevance)\]))")
 _UNSUPPORTED = (
     "select",
     "recall",
     "filter",
     "model.filter",
-    "ranking.sorting",
     "collapsefield",
     "queryProfile",
     "searchChain",
@@ -83,8 +84,11 @@ class SearchApi:
     async def handle(self, request: Request) -> Response:
         """Answer a query: 200 with hits, or the errors in `root.errors`."""
         started = time.perf_counter()
+        # As JSON, unless the client likes CBOR better or asks for it by `format`.
+        binary = request.prefers("application/cbor") and not request.prefers("application/json")
         try:
             parameters = await _parameters(request)
+            binary = _is_binary(parameters, binary)
             query, select = _query(parameters)
             render = _Rendering(parameters, select, query)
             loop = asyncio.get_running_loop()
@@ -94,17 +98,33 @@ class SearchApi:
                 elapsed = round(time.perf_counter() - started, 6)
                 result["timing"] = {"querytime": elapsed, "summaryfetchtime": 0.0, "searchtime": elapsed}
             result["root"] = render.root(answer)
-            return json_response(200, result, SEARCH_JSON)
+            return _response(200, result, binary)
         except Refused as problem:
-            return _failure(QueryRefused(str(problem), status=problem.status))
+            return _failure(QueryRefused(str(problem), status=problem.status), binary)
         except QueryRefused as problem:
-            return _failure(problem)
+            return _failure(problem, binary)
 
 
-def _failure(problem: QueryRefused) -> Response:
+def _is_binary(parameters: Mapping[str, Any], preferred: bool) -> bool:
+    """Whether the answer is CBOR. Raises QueryRefused for a format that is neither that nor JSON."""
+    asked = parameters.get("format")
+    if asked is None or asked == "default":
+        return preferred
+    if asked not in ("json", "cbor"):
+        raise unsupported(f"format '{asked}'")
+    return bool(asked == "cbor")
+
+
+def _failure(problem: QueryRefused, binary: bool) -> Response:
     error = {"code": problem.code, "summary": problem.summary, "message": str(problem)}
     root = {"id": "toplevel", "relevance": 1.0, "fields": {"totalCount": 0}, "errors": [error]}
-    return json_response(problem.status, {"root": root}, SEARCH_JSON)
+    return _response(problem.status, {"root": root}, binary)
+
+
+def _response(status: int, answer: dict[str, Any], binary: bool) -> Response:
+    if binary:
+        return Response(status, cbor.encode(answer), b"application/cbor")
+    return json_response(status, answer, SEARCH_JSON)
 
 
 # ------------------------------------------------------------------- request
@@ -155,8 +175,8 @@ def _query(parameters: Mapping[str, Any]) -> tuple[Query, Select | None]:
     for name in _UNSUPPORTED:
         if any(found == name or found.startswith(f"{name}.") for found in parameters):
             raise unsupported(f"the parameter '{name}'")
-    if str(parameters.get("format", "json")) not in ("json", "default", "cbor"):
-        raise unsupported(f"format '{parameters['format']}'")
+    if str(parameters.get("timezone", "UTC")).upper() not in ("UTC", "GMT", "Z"):
+        raise unsupported(f"the time zone '{parameters['timezone']}'")
     if "grouping.globalMaxGroups" in parameters:
         raise QueryRefused("'grouping.globalMaxGroups' must be specified in a query profile.", code=4)
     user = UserText(
@@ -188,7 +208,7 @@ def _query(parameters: Mapping[str, Any]) -> tuple[Query, Select | None]:
         Query(
             schemas=schemas,
             where=where,
-            order=select.order if select else (),
+            order=(select.order if select else ()) or _sorting(parameters.get("ranking.sorting")),
             profile=profile,
             hits=hits,
             offset=offset,
@@ -248,6 +268,17 @@ def _window(parameters: Mapping[str, Any], select: Select | None) -> tuple[int, 
                 summary="Invalid query parameter",
             )
     return hits, offset
+
+
+def _sorting(text: Any) -> tuple[OrderBy, ...]:
+    """The keys of `sorting=+field -field`, which holds where YQL has no `order by`."""
+    keys = []
+    for part in str(text or "").split():
+        match = _SORT_KEY.fullmatch(part)
+        if match is None:
+            raise unsupported(f"'{part}' in 'sorting' (it takes ±field, ±raw(field), ±lowercase(field))")
+        keys.append(OrderBy(match[3] or match[4], match[1] == "-", match[2] == "raw"))
+    return tuple(keys)
 
 
 def _timeout(parameters: Mapping[str, Any], select: Select | None) -> float:

@@ -17,7 +17,7 @@ import orjson
 
 from ingestion.sandbox.vespa_endpoint import selection
 from ingestion.sandbox.vespa_endpoint.problems import Refused
-from ingestion.sandbox.vespa_endpoint.selection import Compare, FieldRef, IdRef, Literal, Node
+from ingestion.sandbox.vespa_endpoint.selection_tree import Compare, FieldRef, IdRef, Literal, Node
 from ingestion.sandbox.vespa_endpoint.store import Store
 from ingestion.sandbox.vespa_endpoint.tables import tables_of
 from ingestion.vespa.schemas import SCHEMAS, Schema
@@ -98,27 +98,34 @@ def decode_continuation(token: str) -> tuple[int, int]:
         raise Refused(f"Failed to parse request property 'continuation' value '{token}'") from None
 
 
-def field_set(text: str, schemas: tuple[Schema, ...]) -> Render | None:
+def field_set(text: str) -> Render | None:
     """What a field set leaves of a document; None when that is everything.
 
-    Raises Refused (400) for unknown types and fields.
+    `[document]` and the like, or a document type, a colon and names of its fields. Raises Refused (400) for
+    any other text.
     """
-    type_name, colon, names = text.partition(":")
-    if not colon:
-        type_name, names = "", text
-    names = names.strip()
-    if type_name and type_name not in SCHEMAS:
-        raise Refused(f"Unknown document type '{type_name}' in field set '{text}'")
-    if names in ("[document]", "[all]"):
+    if text in ("[document]", "[all]"):
         return None
-    if names in ("[id]", "[none]", "[docid]"):
+    if text in ("[id]", "[none]", "[docid]"):
         return lambda _fields: {}
-    if names.startswith("["):
-        raise Refused(f"Unknown field set '{names}'")
+    if text.startswith("["):
+        raise Refused(
+            f"The only special names (enclosed in '[]') allowed are id, all, document, none, not '{text}'"
+        )
+    type_name, colon, names = text.partition(":")
+    if not colon or not names or ":" in names:
+        raise Refused(
+            "The field set list must consist of a document type, then a colon (:), then a comma-separated list "
+            f"of field names, not '{text}'"
+        )
+    schema = SCHEMAS.get(type_name)
+    if schema is None:
+        raise Refused(f"Unknown document type '{type_name}' in field set '{text}'")
     wanted = {name.strip() for name in names.split(",")}
-    known = {item.name for schema in schemas for item in schema.fields}
+    if "[document]" in wanted:
+        return None
     for name in wanted:
-        if name not in known or (type_name and SCHEMAS[type_name].field(name) is None):
+        if schema.field(name) is None:
             raise Refused(f"No such field '{name}' in field set '{text}'")
     return lambda fields: {name: value for name, value in fields.items() if name in wanted}
 
