@@ -338,7 +338,9 @@ class DocumentBuilder:
             ms = values.epoch_ms(metadata.get(column), self._zone)
             if ms is not None:
                 fields[field] = ms
-        return Document(None, key, fields, row_digest, bucket, warnings, files, len(data))
+        return Document(
+            metadata if long else None, key, fields, row_digest, bucket, warnings, files, len(data)
+        )
 
     def _content(self, metadata: Mapping[str, str], files: tuple[DetectedFile, ...]) -> str:
         parts = []
