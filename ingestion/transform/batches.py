@@ -133,7 +133,7 @@ class BatchBuilder:
                 for position in self._shown:
                     text = cells[position][n]
                     # Reading a whole cell and reading a name in it differ only in such cases.
-                    if text and "\ufffd" not in text and text[0] not in "{[":
+                    if text and "\ufffd" not in text and '"' not in text:
                         texts[raw[position][n] or ""] = text
                 shown = [file_reference(file, texts) for file in files]
             fields: dict[str, Any] = {
@@ -147,7 +147,9 @@ class BatchBuilder:
                 "row_digest": number,
                 "key_bucket": bucket,
             }
+            whole = None
             if long and (apart := long[n]):
+                whole = record
                 short = fields["metadata"] = record.copy()
                 for name in apart:
                     del short[name]
@@ -157,7 +159,7 @@ class BatchBuilder:
             for name, moments in times:
                 if (moment := moments[n]) is not None:
                     fields[name] = moment
-            yield Document(None, key, fields, number, bucket, (), files, len(data))
+            yield Document(whole, key, fields, number, bucket, (), files, len(data))
 
     def _files_of(self, row: Row) -> tuple[DetectedFile, ...]:
         if self._files is None:

@@ -21,6 +21,7 @@ Cell = Callable[[str], str]
 _TOGETHER = 64
 """Cells that are looked at together: one that needs change costs its neighbours a look."""
 _CONTROLS = bytes(code for code in range(32) if code not in (9, 10, 13))
+_LEADS = (b"\xef", b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive times are UTC here
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -44,7 +45,8 @@ def clean_texts(column: Cells, cell: Cell, warned: Callable[[], bool], *, all_ke
     for start in range(0, len(column), _TOGETHER):
         cells = column[start : start + _TOGETHER]
         joined = ",".join(filter(None, cells))
-        if not joined or not _may_change(joined, all_keys=all_keys):
+        too_long = len(joined) > values.SAFE_CHARS and longer_than(cells, values.SAFE_CHARS)
+        if not too_long and not _may_change(joined, all_keys=all_keys):
             made += cells
             continue
         done = [text and cell(text) for text in cells]
@@ -73,7 +75,7 @@ def clean_json(column: Cells, cell: Cell, warned: Callable[[], bool], *, all_key
             continue
         suspected = (
             all_keys
-            or len(joined) > values.SAFE_CHARS
+            or (len(joined) > values.SAFE_CHARS and longer_than(cells, values.SAFE_CHARS))
             or redaction.may_change(joined)
             or (not joined.isascii() and _may_hold_noncharacters(joined))
         )
@@ -82,16 +84,13 @@ def clean_json(column: Cells, cell: Cell, warned: Callable[[], bool], *, all_key
             part = None
             if text and text not in _NOTHING:
                 try:
-                    if suspected or (escapes and "\\" in text):
-                        text = cell(text)
-                        part, _ = read(text)
-                    else:
-                        part, secret = read(text)
-                        if secret:
-                            text = cell(text)
+                    part, secret = read(text)
+                    if suspected or secret or (escapes and "\\" in text):
+                        given, text = text, cell(text)
+                        if text is not given and text != given:
                             part, _ = read(text)
-                    if warned():
-                        apart.add(position)
+                        if warned():
+                            apart.add(position)
                 except (orjson.JSONDecodeError, RecursionError):
                     warned()
                     apart.add(position)
@@ -144,10 +143,10 @@ def longer_than(column: Cells, limit: int) -> bool:
 
 
 def _may_change(joined: str, *, all_keys: bool) -> bool:
-    """Whether a cell may need change; never wrongly False."""
+    """Whether a cell of allowed length may need change; never wrongly False."""
     if ("{" in joined or "[" in joined) and (all_keys or may_hold_secret_key(joined)):
         return True
-    return len(joined) > values.SAFE_CHARS or redaction.may_change(joined) or _may_hold_refused(joined)
+    return redaction.may_change(joined) or _may_hold_refused(joined)
 
 
 def _may_hold_refused(joined: str) -> bool:
@@ -169,5 +168,7 @@ def _may_hold_noncharacters(joined: str) -> bool:
 
 
 def _noncharacters_in(data: bytes) -> bool:
-    # U+FDD0 and its like begin, U+FFFE and U+FFFF of all planes end with these bytes.
-    return b"\xef\xb7" in data or b"\xbf\xbe" in data or b"\xbf\xbf" in data
+    # Such code points begin with one of these bytes, U+FDD0 and its like with the first; the others end alike.
+    return any(lead in data for lead in _LEADS) and (
+        b"\xef\xb7" in data or b"\xbf\xbe" in data or b"\xbf\xbf" in data
+    )

@@ -32,7 +32,8 @@ class Document:
     Nothing sets its attributes later; it is not frozen because one is made of every row.
     """
 
-    _record: IngestedRecord | None = field(compare=False, repr=False)
+    _record: IngestedRecord | dict[str, str] | None = field(compare=False, repr=False)
+    """The record, or else its values in the order of columns where `fields` divides them by length."""
     key: str
     fields: dict[str, Any]
     digest: int
@@ -44,12 +45,13 @@ class Document:
     @property
     def record(self) -> IngestedRecord:
         """The row as a record; made of the fields when it is asked for, which feeding never does."""
-        if self._record is None:
-            self._record = _record_of(self.fields)
-        return self._record
+        record = self._record
+        if record is None or isinstance(record, dict):
+            record = self._record = _record_of(self.fields, record)
+        return record
 
 
-def _record_of(fields: dict[str, Any]) -> IngestedRecord:
+def _record_of(fields: dict[str, Any], metadata: dict[str, str] | None) -> IngestedRecord:
     from ingestion.record_ingester import IngestedRecord
 
     return IngestedRecord(
@@ -57,7 +59,7 @@ def _record_of(fields: dict[str, Any]) -> IngestedRecord:
         source_table=fields["source_table"],
         source_id=fields["source_id"],
         project_id=fields.get("project_id"),
-        metadata={**fields["metadata"], **fields.get("metadata_long", {})},
+        metadata=fields["metadata"] if metadata is None else metadata,
         relationships=fields["relationships"],
         file_references=fields["file_references"],
         content_text=fields["content_text"],

@@ -50,6 +50,10 @@ _SHORT, _MOST_UNCHANGED = 64, 256
 """Characters of a value, and values of a column, that are known to need no change."""
 
 
+_SLICE = 128
+"""Rows that go through all steps together: what they are made of stays in the processor's cache."""
+
+
 class Detector(Protocol):
     """Finds the files that a record points at: `ingestion.file_detector.FileDetector`."""
 
@@ -149,7 +153,9 @@ class DocumentBuilder:
         if not self._names or any(len(row) != len(self._names) for row in rows):
             return [self._one(row) for row in rows]
         self._warnings = []
-        made = self._batches.build(rows) if rows else ()
+        made: list[Document | None] = []
+        for start in range(0, len(rows), _SLICE):
+            made += self._batches.build(rows[start : start + _SLICE])
         return [document or self._one(row) for document, row in zip(made, rows, strict=True)]
 
     def _one(self, row: Sequence[str | None]) -> Document | errors.TransformError:
@@ -338,7 +344,9 @@ class DocumentBuilder:
             ms = values.epoch_ms(metadata.get(column), self._zone)
             if ms is not None:
                 fields[field] = ms
-        return Document(None, key, fields, row_digest, bucket, warnings, files, len(data))
+        return Document(
+            metadata if long else None, key, fields, row_digest, bucket, warnings, files, len(data)
+        )
 
     def _content(self, metadata: Mapping[str, str], files: tuple[DetectedFile, ...]) -> str:
         parts = []

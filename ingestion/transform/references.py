@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -16,6 +17,8 @@ from ingestion.values import JSON_TYPES
 
 _MAX_IDS = 1000
 """Ids taken from one array or JSON list of references."""
+
+_NO_IDS = frozenset({"[]", "{}", "null"})
 
 Named = dict[str, str]
 Cells = Sequence[str | None]
@@ -60,30 +63,47 @@ class References:
         """Those of many records, given as columns; beside each record's, what its digest takes of them."""
         if not self._all:
             return [[] for _ in range(count)], [()] * count
-        if not self._ordered or any(r.is_list and _any_list(columns.get(r.column)) for r in self._all):
+        if not self._ordered:
             return self._of_each(columns, count)
-        named: list[list[Named | None]] = []
-        digested: list[list[Any]] = []
+        # A row's entries are lists where any reference of the table may name several records.
+        several = any(reference.is_list for reference in self._all)
+        named: list[Sequence[Any]] = []
+        digested: list[Sequence[Any]] = []
         for reference in self._all:
-            if reference.is_list or reference.column not in columns:
-                named.append([None] * count)
-                digested.append([None] * count)
+            if reference.column not in columns:
+                named.append([()] * count)
+                digested.append([()] * count)
                 continue
-            ids = document_ids.user_parts(_counting(reference, columns, count), reference.target_table)
             relation, table, column = reference.relation, reference.target_table, reference.column
             first, second, last = ("relation", relation), ("source_column", column), ("target_table", table)
-            named.append(
-                [
-                    {"relation": relation, "target_table": table, "target_id": one, "source_column": column}
-                    if one
-                    else None
-                    for one in ids
-                ]
+            cells = _counting(reference, columns, count)
+            if reference.is_list:
+                lists = [_targets(cell, table) for cell in cells]
+                named.append([[_named(reference, one) for one in ids] for ids in lists])
+                digested.append(
+                    [[(first, second, ("target_id", one), last) for one in sorted(ids)] for ids in lists]
+                )
+                continue
+            ids = document_ids.user_parts(cells, table)
+            entries = [
+                {"relation": relation, "target_table": table, "target_id": one, "source_column": column}
+                if one
+                else None
+                for one in ids
+            ]
+            pairs = [(first, second, ("target_id", one), last) if one else None for one in ids]
+            named.append([(entry,) if entry else () for entry in entries] if several else entries)
+            digested.append([(pair,) if pair else () for pair in pairs] if several else pairs)
+        digested = [digested[n] for n in self._order]
+        if several:
+            flat = chain.from_iterable
+            return (
+                [list(flat(row)) for row in zip(*named, strict=True)],
+                [tuple(flat(row)) for row in zip(*digested, strict=True)],
             )
-            digested.append([(first, second, ("target_id", one), last) if one else None for one in ids])
         return (
             [list(filter(None, row)) for row in zip(*named, strict=True)],
-            [tuple(filter(None, row)) for row in zip(*[digested[n] for n in self._order], strict=True)],
+            [tuple(filter(None, row)) for row in zip(*digested, strict=True)],
         )
 
     def _of_each(self, columns: Mapping[str, Cells], count: int) -> tuple[list[list[Named]], list[Any]]:
@@ -143,8 +163,10 @@ def _named(reference: Reference, target: str) -> Named:
     }
 
 
-def _any_list(column: Cells | None) -> bool:
-    return column is not None and not {None, "", "[]", "{}", "null"}.issuperset(column)
+def _targets(cell: str | None, table: str) -> Sequence[str]:
+    if not cell or cell in _NO_IDS:
+        return ()
+    return [document_ids.user_part((one,), table) for one in ids_in(cell)]
 
 
 def _counting(reference: Reference, columns: Mapping[str, Cells], count: int) -> Cells:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import pstats
 import random
 import time
@@ -33,6 +34,7 @@ COLUMNS = (
     ("updated_at", "timestamp(3) without time zone"),
     ("active", "boolean"),
 )
+BATCH = 1000
 WORDS = (
     "the concrete slab",
     "at level two",
@@ -84,6 +86,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=50_000)
     options.add_argument("--files", action="store_true", help="with a column of S3 keys")
+    options.add_argument("--single", action="store_true", help="row by row instead of in batches")
     options.add_argument("--profile", action="store_true")
     chosen = options.parse_args()
     data = rows(chosen.rows, 1)
@@ -95,9 +98,14 @@ def main() -> None:
     profile = cProfile.Profile()
     if chosen.profile:
         profile.enable()
+    gc.set_threshold(50_000, 20, 20)  # as in a worker process
     started = time.process_time()
-    for row in data:
-        builder.build(row)
+    if chosen.single:
+        for row in data:
+            builder.build(row)
+    else:
+        for start in range(0, len(data), BATCH):
+            builder.build_batch(data[start : start + BATCH])
     seconds = time.process_time() - started
     if chosen.profile:
         profile.disable()
