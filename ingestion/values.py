@@ -50,7 +50,8 @@ _TIMESTAMP = re.compile(
 
 def clean(text: str) -> tuple[str, bool]:
     """`text` with every code point that Vespa refuses as U+FFFD, and whether there was any."""
-    if text.isprintable() or _REFUSED.search(text) is None:
+    # Most text that is not all printable has nothing but line ends; looking for those is quick.
+    if text.isprintable() or text.replace("\n", "").isprintable() or _REFUSED.search(text) is None:
         return text, False
     return _REFUSED.sub(REPLACEMENT, text), True
 

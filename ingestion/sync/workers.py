@@ -1,8 +1,9 @@
 """Processes that make and feed documents for one job: the processor's other cores, without its accounting.
 
 One process does all work of a small job. From `WORTH_ROWS` rows on, the making of documents and their feeding,
-which is most of the time that a row takes, goes to worker processes; reading, order per key, failures, counts
-and checkpoints stay with the job's process. What is accounted for is the same either way.
+which is most of the time that a row takes, goes to worker processes, and to the job's own while those are busy;
+reading, order per key, failures, counts and checkpoints stay with the job's process. What is accounted for is the
+same either way.
 """
 
 from __future__ import annotations
@@ -263,6 +264,8 @@ class Workers:
         if not ready:
             return None
         worker = min(ready, key=lambda one: one.load)
+        if worker.load and not self._waits:
+            return None  # all are busy: this process makes it meanwhile
         table = await worker.number_of(builder)
         number = next(self._batches)
         places = {n: (row.locator, row.unreadable) for n, row in enumerate(rows) if row.unreadable}

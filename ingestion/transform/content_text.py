@@ -52,7 +52,6 @@ _DROPPED_ELEMENTS = re.compile(r"<(script|style)\b[^>]*>.*?(?:</\1\s*>|\Z)", re.
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _TAG = re.compile(r"<(?:/?[a-zA-Z]|!|\?)[^<>]*(?:>|\Z)")
 _SPACES = re.compile(r"[ \t\xa0]+")
-_BLANK_LINES = re.compile(r"\s*\n\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,9 @@ def readable(text: str) -> str:
     if text == MASKED or (len(text) == 36 and text[8] == "-" and _UUID.match(text)):
         return ""
     if "  " in text or "\n" in text or "\t" in text or "\r" in text:
-        text = _BLANK_LINES.sub("\n", _SPACES.sub(" ", text))
+        if "  " in text or "\t" in text or "\xa0" in text:
+            text = _SPACES.sub(" ", text)
+        text = "\n".join(filter(None, map(str.strip, text.split("\n"))))
     return text.strip()
 
 
