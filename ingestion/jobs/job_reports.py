@@ -10,7 +10,7 @@ from ingestion.reports import JobReport, TableReport
 from ingestion.state.store import StateStore
 from ingestion.state.types import Job
 
-_COUNTED = ("read", "indexed", "failed", "skipped", "warned", "inserted", "updated", "deleted")
+_COUNTED = ("read", "indexed", "failed", "skipped", "warned")
 
 
 async def of_job(state: StateStore, job_id: str) -> JobReport | None:
