@@ -291,7 +291,8 @@ class SyncManager:
     def _workers(self, session: VespaSession, transform: Transform, feeder: Feeder, expected: int) -> Workers:
         return Workers(
             session, transform, count=self._processes, expected=expected, max_in_flight=self._max_in_flight,
-            deadline_s=self._feed_deadline_s, on_backoff=feeder.on_backoff, log=self._log,
+            deadline_s=self._feed_deadline_s, on_backoff=feeder.on_backoff,
+            on_start=feeder.narrow, log=self._log,
         )  # fmt: skip
 
     async def _io(self, state: StateStore, session: VespaSession, job: Job, config: SyncConfig) -> SyncIO:

@@ -215,6 +215,7 @@ class Workers:
         max_in_flight: int = 64,
         deadline_s: float = 120.0,
         on_backoff: Callable[[str, float], None] = lambda reason, wait_s: None,
+        on_start: Callable[[int], None] = lambda max_in_flight: None,
         log: logging.Logger | None = None,
     ) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -223,8 +224,10 @@ class Workers:
         self._waits = count is not None
         self._is_sure = self._waits or expected >= _SURE_ROWS
         self._transform = transform
-        self._session, self._max_in_flight, self._deadline_s = session, max_in_flight, deadline_s
-        self._on_backoff = on_backoff
+        self._session, self._deadline_s = session, deadline_s
+        self._max_in_flight = max(1, max_in_flight // (self._count + 1))
+        """Each process's share, the job's own among them, which `on_start` is told of."""
+        self._on_backoff, self._on_start = on_backoff, on_start
         self._log = log or logging.getLogger(__name__)
         self._rows = 0
         self._batches = itertools.count(1)
@@ -298,7 +301,7 @@ class Workers:
     async def _start(self) -> None:
         opening = (
             pickle.dumps(self._transform), pickle.dumps(self._session.recipe()),
-            max(1, self._max_in_flight // self._count), self._deadline_s,
+            self._max_in_flight, self._deadline_s,
         )  # fmt: skip
 
         async def one() -> None:
@@ -310,6 +313,7 @@ class Workers:
                 raise
             self._workers.append(worker)
 
+        self._on_start(self._max_in_flight)
         try:
             await asyncio.gather(*(one() for _ in range(self._count)))
         except (OSError, errors.IngestionError) as error:

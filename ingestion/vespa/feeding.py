@@ -122,6 +122,11 @@ class Feeder:
             self._backoffs,
         )  # fmt: skip
 
+    def narrow(self, max_in_flight: int) -> None:
+        """Have no more operations under way from now on; those that are end first."""
+        self._most = max(1, max_in_flight)
+        self._limit = min(self._limit, float(self._most))
+
     async def feed(self, operations: Sequence[Operation]) -> list[Outcome]:
         """What became of each operation, in their order.
 

@@ -16,8 +16,10 @@ from sync_world import World, counts, world
 from ingestion import errors
 from ingestion.events import BatchCommitted, Event, TableFinished
 from ingestion.file_detector import FileDetector
+from ingestion.sync.workers import Workers
 from ingestion.sync_manager import SyncConfig
 from ingestion.vespa import client
+from ingestion.vespa.feeding import Feeder
 
 TABLES = ("change_orders", "daily_logs", "photos", "project_users", "rfis", "sync_events", "vendors")
 """Of the sample: with dirt of every kind, files, JSON and references."""
@@ -41,7 +43,7 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-async def accounted(here: World, processes: int) -> dict[str, Any]:
+async def accounted(here: World, processes: int | None, started: int) -> dict[str, Any]:
     await here.discover()
     seen: set[int] = set()
 
@@ -52,7 +54,7 @@ async def accounted(here: World, processes: int) -> dict[str, Any]:
         SyncConfig(batch_size=100, tables=list(TABLES)),
         processes=processes, detector=FileDetector(here.schema), publish=publish,
     )  # fmt: skip
-    assert len(seen) == processes
+    assert len(seen) == started
     assert not workers()
     async with here.state() as state:
         job = await state.get_job(result.job_id)
@@ -88,16 +90,47 @@ async def accounted(here: World, processes: int) -> dict[str, Any]:
 
 
 async def test_the_accounting_is_the_same_with_worker_processes_and_without(
-    sample_database: str, vespa_url: str, namespace: str, tmp_path: Path
+    sample_database: str, vespa_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(sample_database, vespa_url, f"{namespace}-one", tmp_path / "one") as one:
-        alone = await accounted(one, 0)
+        alone = await accounted(one, 0, 0)
+    monkeypatch.setattr("ingestion.sync.workers.WORTH_ROWS", 1)
+    monkeypatch.setattr("ingestion.sync.workers.MOST_WORKERS", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    async with world(sample_database, vespa_url, f"{namespace}-both", tmp_path / "both") as both:
+        shared = await accounted(both, None, 1)
+    for what, expected in alone.items():
+        assert shared[what] == expected, what
     async with world(sample_database, vespa_url, f"{namespace}-two", tmp_path / "two") as two:
-        helped = await accounted(two, 2)
+        helped = await accounted(two, 2, 2)
         again = await two.incremental(SyncConfig(tables=list(TABLES)), processes=2)
         assert (again.records_indexed, again.records_deleted) == (0, 0)
     for what, expected in alone.items():
         assert helped[what] == expected, what
+
+
+@pytest.mark.parametrize("processes", [0, 1, 3])
+async def test_the_bound_on_operations_under_way_is_one_for_all_processes(
+    here: World, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.sql("CREATE TABLE t (id bigint)", "INSERT INTO t SELECT generate_series(1, 500)")
+    ours: list[Feeder] = []
+    theirs: list[Workers] = []
+    prepare = Workers.prepare
+
+    async def noted(self: Workers, *args: Any) -> Any:
+        theirs.append(self)
+        return await prepare(self, *args)
+
+    monkeypatch.setattr(
+        "ingestion.sync_manager.Feeder", lambda *a, **k: ours.append(Feeder(*a, **k)) or ours[0]
+    )
+    monkeypatch.setattr(Workers, "prepare", noted)
+    result = await here.full(SyncConfig(batch_size=50), processes=processes, max_in_flight=8)
+    assert (result.status, result.records_indexed) == ("completed", 500)
+    # Acknowledgements raise each feeder's limit to its most, which is 8 for a job without workers.
+    limits = [ours[0].stats.limit, *(stats.limit for stats in theirs[0].stats)]
+    assert sum(limits) <= 8
 
 
 async def test_a_worker_that_is_killed_loses_and_doubles_nothing(here: World) -> None:
