@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingestion.discovery import file_columns
+from ingestion.discovery.file_companions import companions
 from ingestion.files import json_entries
-from ingestion.files.references import (
-    Reference,
-    extension,
-    file_identity,
-    last_segment,
-    parse_reference,
-    unsigned,
-)
+from ingestion.files.found import Found, found, merged, type_of
+from ingestion.files.references import extension, file_identity, last_segment, parse_reference
 from ingestion.schema_discovery import FileReferenceColumn, FileReferenceType, SchemaMap, Table
 from ingestion.transform.document_ids import user_part
 
 _EMPTY = frozenset({None, "", "{}", "[]", "null", '""'})
 _URL_WORDS = ("download_url", "file_url", "signed_url", "url", "link", "href")
 _KEY_WORDS = ("s3_key", "s3key", "object_key", "storage_key", "s3_path", "key")
-_TYPES_BY_MIME = {
-    "application/pdf": "pdf", "image/jpeg": "jpg", "image/jpg": "jpg", "image/png": "png", "image/gif": "gif",
-    "image/tiff": "tiff", "application/msword": "doc", "application/zip": "zip", "text/plain": "txt",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.ms-excel": "xls", "application/vnd.ms-outlook": "msg", "image/vnd.dwg": "dwg",
-}  # fmt: skip
 
 
 @dataclass
@@ -60,7 +47,15 @@ class DetectedFile:
         if not self.file_id and (self.s3_key or self.url):
             self.file_id = file_identity(self.s3_key, self.url or "", self.bucket)
         if not self.file_type:
-            self.file_type = _type_of(self)
+            self.file_type = self._type()
+
+    def _type(self) -> str:
+        name, key = self.filename or "", self.s3_key
+        told = type_of(name, self.content_type or "", key)
+        if told or name or not self.url:
+            return told
+        reference = parse_reference(self.url)
+        return extension(reference.filename) if reference is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +64,13 @@ class _Source:
 
     column: str
     is_json: bool
-    stem: str
     filename: str = ""
     size: str = ""
     content_type: str = ""
+
+    @property
+    def is_described(self) -> bool:
+        return bool(self.filename or self.size or self.content_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +78,8 @@ class _TablePlan:
     table: str
     sources: tuple[_Source, ...]
     key_columns: tuple[str, ...]
+    stems: Mapping[str, str]
+    """Columns without what says key or URL; see `_stem`."""
 
     def key_of(self, row: Mapping[str, Any]) -> str:
         values = [row.get(column) for column in self.key_columns]
@@ -88,7 +88,7 @@ class _TablePlan:
         return user_part([str(value) for value in values], self.table)
 
 
-_NO_PLAN = _TablePlan("", (), ())
+_NO_PLAN = _TablePlan("", (), (), {})
 
 
 class FileDetector:
@@ -108,41 +108,35 @@ class FileDetector:
         Values may be typed or text. `source_record_id` is the key as documents carry it, empty without one.
         """
         plan = self._plans.get(table, _NO_PLAN)
-        found: list[DetectedFile] = []
+        all_found: list[Found] = []
         for source in plan.sources:
             value = row.get(source.column)
             if value is None or (isinstance(value, str) and value in _EMPTY):
                 continue
             if source.is_json:
-                found.extend(self.parse_jsonb_attachments(source.column, value))
+                all_found += _in_json(source.column, value)
             else:
-                found.extend(self._scalar(source, value, row))
-        if not found:
-            return found
-        if len(found) > 1:
-            found = _merge(found, {source.column: source.stem for source in plan.sources})
+                all_found += _scalar(source, value, row)
+        if not all_found:
+            return []
+        if len(all_found) > 1:
+            all_found = merged(all_found, plan.stems)
         record = plan.key_of(row)
-        for file in found:
-            file.source_table, file.source_record_id = table, record
-        return found
+        return [_detected(one, table, record) for one in all_found]
 
     def parse_s3_key(self, column: str, value: str) -> DetectedFile | None:
         """Parse a direct S3 key value; an S3 address or URL in its place is taken as what it is."""
         reference = parse_reference(value) if isinstance(value, str) else None
-        return _detected(column, reference) if reference is not None else None
+        return _detected(found(column, reference)) if reference is not None else None
 
     def parse_jsonb_attachments(self, column: str, value: dict[str, Any]) -> list[DetectedFile]:
         """Parse JSONB map of file ID to S3 key; lists, nested objects and JSON in strings are taken too."""
-        files = [
-            _detected(column, entry.reference, entry.filename, entry.size, entry.content_type, entry.entry_id)
-            for entry in json_entries.entries(value)
-        ]
-        return _merge(files, {}) if len(files) > 1 else files
+        return [_detected(one) for one in _in_json(column, value)]
 
     def parse_url(self, column: str, value: str) -> DetectedFile | None:
         """Parse a URL reference (Procore signed URL, `s3://` too); None for what is no URL at all."""
         reference = parse_reference(value) if isinstance(value, str) and "://" in value else None
-        return _detected(column, reference) if reference is not None else None
+        return _detected(found(column, reference)) if reference is not None else None
 
     def extract_filename(self, s3_key: str) -> str:
         """Extract filename from S3 key path: what follows the last `/`; nothing is decoded."""
@@ -152,25 +146,56 @@ class FileDetector:
         """Infer file type from filename extension: lower case, no dot, "" if there is none."""
         return extension(filename or "")
 
-    def _scalar(self, source: _Source, value: Any, row: Mapping[str, Any]) -> list[DetectedFile]:
-        if isinstance(value, dict | list) or (isinstance(value, str) and value.lstrip()[:1] in ("{", "[")):
-            # A map that ended up in a text column; a key that merely starts with a bracket falls through.
-            nested = self.parse_jsonb_attachments(source.column, value)  # type: ignore[arg-type]
-            if nested:
-                return nested
-        reference = parse_reference(value) if isinstance(value, str) else None
-        if reference is None:
-            return []
-        filename, content_type = row.get(source.filename), row.get(source.content_type)
-        return [
-            _detected(
-                source.column,
-                reference,
-                filename.strip() if isinstance(filename, str) else "",
-                json_entries.whole_number(row.get(source.size)),
-                content_type if isinstance(content_type, str) else "",
-            )
-        ]
+
+def _in_json(column: str, value: Any) -> list[Found]:
+    """The files of one JSON cell, each once."""
+    files = [
+        found(column, entry.reference, entry.filename, entry.size, entry.content_type, entry.entry_id)
+        for entry in json_entries.entries(value)
+    ]
+    return merged(files, {}) if len(files) > 1 else files
+
+
+def _scalar(source: _Source, value: Any, row: Mapping[str, Any]) -> Sequence[Found]:
+    """The file that a cell of another type points at, with what the columns beside it say of it."""
+    is_text = isinstance(value, str)
+    if isinstance(value, dict | list) or (is_text and value.lstrip()[:1] in ("{", "[")):
+        # A map that ended up in a text column; a key that merely starts with a bracket falls through.
+        nested = _in_json(source.column, value)
+        if nested:
+            return nested
+    reference = parse_reference(value) if is_text else None
+    if reference is None:
+        return ()
+    if not source.is_described:
+        return (found(source.column, reference),)
+    filename, content_type = row.get(source.filename), row.get(source.content_type)
+    return (
+        found(
+            source.column,
+            reference,
+            filename.strip() if isinstance(filename, str) else "",
+            json_entries.whole_number(row.get(source.size)),
+            content_type if isinstance(content_type, str) else "",
+        ),
+    )
+
+
+def _detected(one: Found, table: str = "", record: str = "") -> DetectedFile:
+    return DetectedFile(
+        s3_key=one.key,
+        source_table=table,
+        source_record_id=record,
+        source_column=one.column,
+        filename=one.filename or None,
+        file_size=one.size,
+        url=one.url or None,
+        file_type=one.file_type,
+        content_type=one.content_type or None,
+        bucket=one.bucket,
+        attachment_id=one.attachment_id,
+        other_columns=one.other_columns,
+    )
 
 
 def reference_of(file: DetectedFile, url: str = "") -> dict[str, str]:
@@ -186,126 +211,23 @@ def reference_of(file: DetectedFile, url: str = "") -> dict[str, str]:
     return {name: value for name, value in members.items() if value}
 
 
-def _detected(
-    column: str,
-    reference: Reference,
-    filename: str = "",
-    size: int | None = None,
-    content_type: str = "",
-    attachment_id: str = "",
-) -> DetectedFile:
-    return DetectedFile(
-        s3_key=reference.key,
-        source_table="",
-        source_record_id="",
-        source_column=column,
-        filename=filename or reference.filename or None,
-        file_size=size,
-        url=reference.url or None,
-        content_type=content_type or None,
-        bucket=reference.bucket,
-        attachment_id=attachment_id,
-    )
-
-
-def _type_of(file: DetectedFile) -> str:
-    """`Plan A` and `Level 1.2` are titles: what they lack, or only seem to have, the record or the key may tell."""
-    named = extension(file.filename or "")
-    if named and not named.isdigit():
-        return named
-    told = _declared_type(file.content_type) or extension(last_segment(file.s3_key))
-    if told or not file.url or file.filename:
-        return told
-    reference = parse_reference(file.url)
-    return extension(reference.filename) if reference is not None else ""
-
-
-def _declared_type(content_type: str | None) -> str:
-    """The extension that a MIME type, or a bare type name such as `PDF`, stands for."""
-    if not content_type:
-        return ""
-    text = content_type.partition(";")[0].strip().lower()
-    if "/" in text:
-        return _TYPES_BY_MIME.get(text, "")
-    return text.lstrip(".") if text.lstrip(".").isalnum() and len(text) <= 10 else ""
-
-
-def _merge(files: list[DetectedFile], stems: Mapping[str, str]) -> list[DetectedFile]:
-    """One entry per file: references are the same file if key, URL, attachment id or column stem agree."""
-    merged: list[DetectedFile] = []
-    by_name: dict[tuple[str, str], DetectedFile] = {}
-    for file in files:
-        names = _names_of(file, stems)
-        known = next((by_name[n] for n in names if n in by_name and _compatible(by_name[n], file)), None)
-        if known is None:
-            known = file
-            merged.append(file)
-        else:
-            _absorb(known, file)
-        for name in (*names, *_names_of(known, stems)):
-            by_name.setdefault(name, known)
-    return merged
-
-
-def _names_of(file: DetectedFile, stems: Mapping[str, str]) -> list[tuple[str, str]]:
-    names = []
-    if file.s3_key:
-        names.append(("key", file.s3_key))
-    if file.url:
-        names.append(("url", unsigned(file.url)))
-    if file.attachment_id:
-        names.append(("attachment", file.attachment_id))
-    elif file.source_column in stems:
-        names.append(("stem", stems[file.source_column]))
-    return names
-
-
-def _compatible(one: DetectedFile, other: DetectedFile) -> bool:
-    """Whether one entry can stand for both: they agree on each address that both give."""
-    if one.s3_key and other.s3_key:
-        return one.s3_key == other.s3_key
-    if one.url and other.url and not (one.s3_key or other.s3_key):
-        return unsigned(one.url) == unsigned(other.url)
-    return True
-
-
-def _absorb(known: DetectedFile, other: DetectedFile) -> None:
-    known.s3_key = known.s3_key or other.s3_key
-    known.url = known.url or other.url
-    known.bucket = known.bucket or other.bucket
-    known.filename = known.filename or other.filename
-    known.file_size = known.file_size if known.file_size is not None else other.file_size
-    known.content_type = known.content_type or other.content_type
-    known.attachment_id = known.attachment_id or other.attachment_id
-    known.file_id = file_identity(known.s3_key, known.url or "", known.bucket)
-    known.file_type = known.file_type or other.file_type
-    further = (other.source_column, *other.other_columns)
-    known.other_columns = tuple(
-        dict.fromkeys(c for c in (*known.other_columns, *further) if c != known.source_column)
-    )
-
-
 def _plan_of(table: Table) -> _TablePlan:
     order = {column.name: index for index, column in enumerate(table.columns)}
     files = sorted(table.file_reference_columns, key=lambda f: order.get(f.column_name, len(order)))
     types = {column.name: column.data_type for column in table.columns}
-    return _TablePlan(
-        table.name,
-        tuple(_source_of(table, file, types.get(file.column_name, "")) for file in files),
-        tuple(table.key_columns),
-    )
+    sources = tuple(_source_of(table, file, types.get(file.column_name, "")) for file in files)
+    stems = {source.column: _stem(source.column) for source in sources}
+    return _TablePlan(table.name, sources, tuple(table.key_columns), stems)
 
 
 def _source_of(table: Table, file: FileReferenceColumn, data_type: str) -> _Source:
-    stem = _stem(file.column_name)
     is_json = file.reference_type is FileReferenceType.JSONB_S3_MAP or data_type in ("json", "jsonb")
     beside = file.companions
     if not beside and not is_json and table.has_column(file.column_name):
-        beside = file_columns.companions(table, table.column(file.column_name))
+        beside = companions(table, table.column(file.column_name))
     return _Source(
         file.column_name,
         is_json,
-        stem,
         beside.get("filename", ""),
         beside.get("size", ""),
         beside.get("content_type", ""),

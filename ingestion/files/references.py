@@ -59,10 +59,11 @@ class Reference:
     filename: str = ""
 
 
+@lru_cache(maxsize=64)  # one record's are asked for again and again
 def parse_reference(text: str) -> Reference | None:
     """The file that `text` points at, or None where it points at none (empty, a number, `null`, prose)."""
     text = text.strip()
-    if len(text) > LONGEST_REFERENCE or text.lower() in _NOTHING or _NUMBER.match(text):
+    if len(text) > LONGEST_REFERENCE or ((len(text) < 10 or "/" not in text) and _names_nothing(text)):
         return None
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -78,6 +79,10 @@ def parse_reference(text: str) -> Reference | None:
         # ftp, file, javascript, …: kept, so that it fails visibly instead of vanishing.
         return Reference(url=text, filename=last_segment(rest))
     return _key_reference(text)
+
+
+def _names_nothing(text: str) -> bool:
+    return text.lower() in _NOTHING or _NUMBER.match(text) is not None
 
 
 def _key_reference(text: str) -> Reference | None:
@@ -127,7 +132,9 @@ def _url_filename(path: str, query: str) -> str:
                     if match := pattern.search(value):
                         return unquote(match[1]).strip()
     # A last segment without an extension is an opaque id more often than a name.
-    name = unquote(last_segment(path))
+    name = last_segment(path)
+    if "%" in name:
+        name = unquote(name)
     return name if _EXTENSION.search(name) else ""
 
 
@@ -138,6 +145,8 @@ def last_segment(path: str) -> str:
 
 def extension(filename: str) -> str:
     """The lower-case extension without its dot; empty for none, for `.hidden` and for prose with a dot."""
+    if "." not in filename:
+        return ""
     name = filename.strip()
     match = _EXTENSION.search(name)
     return match[1].lower() if match and match.start() > 0 else ""
@@ -154,6 +163,7 @@ def unsigned(url: str) -> str:
     return f"{base}?{kept}" if kept else base
 
 
+@lru_cache(maxsize=256)
 def _signs(name: str) -> bool:
     name = name.lower().replace("%2d", "-")
     return name in _SIGNING or name.startswith(_SIGNING_PREFIXES)

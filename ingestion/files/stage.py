@@ -17,7 +17,7 @@ from ingestion.sync import source_reader
 from ingestion.sync.key_lookup import find_rows
 from ingestion.sync.source_reader import SourceReader
 from ingestion.sync.sync_io import SyncIO
-from ingestion.sync.table_sync import Transform
+from ingestion.transform.transform import Transform
 
 if TYPE_CHECKING:
     from ingestion.state.store import StateStore

@@ -46,8 +46,8 @@ def clean_texts(column: Cells, cell: Cell, warned: Callable[[], bool], *, all_ke
         cells = column[start : start + _TOGETHER]
         joined = ",".join(filter(None, cells))
         too_long = len(joined) > values.SAFE_CHARS and longer_than(cells, values.SAFE_CHARS)
-        if not too_long and not _may_change(joined, all_keys=all_keys):
-            made += cells
+        if not (too_long or _may_be_masked(joined, all_keys=all_keys) or _may_hold_refused(joined)):
+            made += redaction.redact_each(cells) if redaction.may_change(joined) else cells
             continue
         done = [text and cell(text) for text in cells]
         if warned():
@@ -76,18 +76,18 @@ def clean_json(column: Cells, cell: Cell, warned: Callable[[], bool], *, all_key
         suspected = (
             all_keys
             or (len(joined) > values.SAFE_CHARS and longer_than(cells, values.SAFE_CHARS))
-            or redaction.may_change(joined)
             or (not joined.isascii() and _may_hold_noncharacters(joined))
         )
         escapes = "\\" in joined
-        for position, text in enumerate(cells, start):
+        redacted = redaction.redact_each(cells) if redaction.may_change(joined) else cells
+        for position, (given, text) in enumerate(zip(cells, redacted, strict=True), start):
             part = None
-            if text and text not in _NOTHING:
+            if given and text and given not in _NOTHING:
                 try:
                     part, secret = read(text)
-                    if suspected or secret or (escapes and "\\" in text):
-                        given, text = text, cell(text)
-                        if text is not given and text != given:
+                    if suspected or secret or (escapes and "\\" in given):
+                        read_before, text = text, cell(given)
+                        if text != read_before:
                             part, _ = read(text)
                         if warned():
                             apart.add(position)
@@ -142,11 +142,9 @@ def longer_than(column: Cells, limit: int) -> bool:
     return max(map(len, filter(None, column)), default=0) > limit
 
 
-def _may_change(joined: str, *, all_keys: bool) -> bool:
-    """Whether a cell of allowed length may need change; never wrongly False."""
-    if ("{" in joined or "[" in joined) and (all_keys or may_hold_secret_key(joined)):
-        return True
-    return redaction.may_change(joined) or _may_hold_refused(joined)
+def _may_be_masked(joined: str, *, all_keys: bool) -> bool:
+    """Whether a cell may hold JSON with masked members; never wrongly False."""
+    return ("{" in joined or "[" in joined) and (all_keys or may_hold_secret_key(joined))
 
 
 def _may_hold_refused(joined: str) -> bool:

@@ -43,6 +43,8 @@ _EXCLUDED = re.compile(
 _FIRST = re.compile(r"^(?:.*_)?(?:number|title|subject|name|full_name|code)$")
 _SHORT = 80
 """Characters of a string whose readable form is remembered."""
+_SHORT_JSON = 200
+"""Characters of JSON whose readable form is remembered."""
 _DEEPEST = 400
 _EXCLUDED_KEY, _SECRET_KEY = 1, 2
 _JSON_STARTS = frozenset({'{"', "[{", '["'})
@@ -128,10 +130,18 @@ def read_json(text: str) -> tuple[str, bool]:
 
     Raises orjson.JSONDecodeError or RecursionError for other text.
     """
+    return _read_short(text) if len(text) <= _SHORT_JSON else _read(text)
+
+
+def _read(text: str) -> tuple[str, bool]:
     leaves: list[str] = []
     keys = _gather(0, [orjson.loads(text)], leaves, 0)
     parts = [_short_part(leaf) if len(leaf) <= _SHORT else _part(leaf) for leaf in dict.fromkeys(leaves)]
     return "\n".join(dict.fromkeys(filter(None, parts))), keys & _SECRET_KEY != 0
+
+
+# Whoever made or answers for a record stands in row after row.
+_read_short = lru_cache(maxsize=4096)(_read)
 
 
 def short_readable(text: str) -> str:

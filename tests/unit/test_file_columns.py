@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ingestion.discovery import file_columns
+from ingestion.discovery.file_companions import companions
 from ingestion.schema_discovery import Column, FileReferenceType, Table
 
 KEY = "562949953425831/562949953522345/photos/8841/IMG 01.JPG"
@@ -85,5 +86,5 @@ def test_the_verdict_says_what_matched_how_often_and_what_belongs_to_it() -> Non
 
 def test_a_thumbnail_does_not_take_the_files_name() -> None:
     owner = table("photos", "url", "thumbnail_url", "filename")
-    assert file_columns.companions(owner, owner.column("url")) == {"filename": "filename"}
-    assert file_columns.companions(owner, owner.column("thumbnail_url")) == {}
+    assert companions(owner, owner.column("url")) == {"filename": "filename"}
+    assert companions(owner, owner.column("thumbnail_url")) == {}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.redaction import REDACTED, Redactor, redact_text, redact_url
+from ingestion.redaction import REDACTED, Redactor, redact_each, redact_text, redact_url
 
 SECRET = "Zm9vYmFy0192-x_y~z.9"
 
@@ -156,3 +156,15 @@ def test_a_known_secret_leaves_no_log_record(log: tuple[logging.Logger, io.Strin
 def test_very_short_secrets_do_not_ruin_the_log() -> None:
     redactor = Redactor(["a", "", "abc"])
     assert redactor.redact("abcabc a") == "abcabc a"
+
+
+PIECES = (
+    "https://h/a?sig=", "&token=", "abc", "password = '", "'", "Bearer ", "0123456789abcdef", "\n", ", ", "postgres://u:",
+    "p@ss", "@host", "%26sig%3D", "\\u0026sig=", "pwd=", "x", "?expires=", "=",
+)  # fmt: skip
+MADE_OF_PIECES = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
+
+
+@given(st.lists(st.none() | MADE_OF_PIECES | st.text(max_size=20), max_size=6))
+def test_texts_together_are_redacted_as_each_by_itself(texts: list[str | None]) -> None:
+    assert list(redact_each(texts)) == [text and redact_text(text) for text in texts]
