@@ -24,10 +24,10 @@ from ingestion.sync.job_control import JobControl
 from ingestion.sync.job_run import JobResult, JobRun, TableResult
 from ingestion.sync.partitions import BLOCKS_PER_PARTITION
 from ingestion.sync.sync_io import FileSink, ReadSequence, SyncIO
-from ingestion.sync.table_sync import Transform
 from ingestion.sync.workers import Workers
 from ingestion.transform.documents import Detector
 from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
+from ingestion.transform.transform import Transform
 from ingestion.vespa import queries
 from ingestion.vespa.client import VespaSession
 from ingestion.vespa.feeding import Feeder

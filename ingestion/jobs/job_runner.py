@@ -25,9 +25,9 @@ from ingestion.state.types import SUCCESSES, Job
 from ingestion.sync import namespaces
 from ingestion.sync.job_control import JobControl
 from ingestion.sync.sync_io import FileSink, SyncIO
-from ingestion.sync.table_sync import Transform
 from ingestion.sync_manager import SyncConfig, SyncManager, SyncResult
 from ingestion.transform import masks
+from ingestion.transform.transform import Transform
 from ingestion.vespa import queries
 from ingestion.vespa.feeding import Feeder
 

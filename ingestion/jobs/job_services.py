@@ -19,8 +19,9 @@ from ingestion.sync import table_removal
 from ingestion.sync.job_control import JobControl
 from ingestion.sync.settlement import TableRun
 from ingestion.sync.sync_io import ReadSequence, SyncIO
-from ingestion.sync.table_sync import TableSync, Transform
+from ingestion.sync.table_sync import TableSync
 from ingestion.transform import masks
+from ingestion.transform.transform import Transform
 from ingestion.verification import retry_files
 from ingestion.vespa import queries
 from ingestion.vespa.client import VespaSession

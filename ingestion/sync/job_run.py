@@ -16,7 +16,8 @@ from ingestion.sync import table_sync
 from ingestion.sync.job_control import Skipped, Stopped
 from ingestion.sync.pipeline import finished_first
 from ingestion.sync.sync_io import SyncIO
-from ingestion.sync.table_sync import TableSync, Transform
+from ingestion.sync.table_sync import TableSync
+from ingestion.transform.transform import Transform
 
 COMMAND_INTERVAL_S = 0.2
 """How often the state is asked for commands from other processes."""

@@ -3,50 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+M = TypeVar("M")
 
-_END = object()
 
+async def made_ahead(
+    items: AsyncGenerator[T, None], make: Callable[[T], Coroutine[Any, Any, M]], name: str = "reader"
+) -> AsyncGenerator[M, None]:
+    """What `make` makes of each item, in their order: of two of them in advance, at the same time.
 
-async def ahead(items: AsyncGenerator[T, None], depth: int, name: str = "reader") -> AsyncGenerator[T, None]:
-    """The same items, of which up to `depth` are made in advance by a task of their own.
-
-    The source runs, and is closed, wholly in that task, so that it may hold a transaction. Its error is raised
-    here after the items before it. Close this generator where a loop may end early: the task then ends first.
+    The source runs, and is closed, wholly in a task of its own, so that it may hold a transaction. Its error is
+    raised here after the items before it. Close this generator where a loop may end early: what it began then
+    ends first.
     """
-    queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=depth)
+    queue: asyncio.Queue[asyncio.Task[M] | None] = asyncio.Queue(maxsize=1)
+    making: set[asyncio.Task[M]] = set()
 
     async def fill() -> None:
-        async with aclosing(items) as source:
-            async for item in source:
-                await queue.put(item)
-
-    async def run() -> None:
         try:
-            await fill()
+            async with aclosing(items) as source:
+                async for item in source:
+                    task = asyncio.create_task(make(item), name=f"{name}: make")
+                    making.add(task)
+                    await queue.put(task)
         finally:
-            # The consumer may be waiting; a full queue means that it is not, and it looks at the task then.
+            # The consumer may be waiting; a full queue means that it is not, and it looks at the filler then.
             if not queue.full():
-                queue.put_nowait(_END)
+                queue.put_nowait(None)
 
-    task = asyncio.create_task(run(), name=name)
+    filler = asyncio.create_task(fill(), name=name)
     try:
-        while True:
-            if task.done() and queue.empty():
+        while not (filler.done() and queue.empty()):
+            task = await queue.get()
+            if task is None:
                 break
-            item = await queue.get()
-            if item is _END:
-                break
-            yield item
-        await task
+            yield await task
+            making.discard(task)
+        await filler
     finally:
-        if not task.done():
-            task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for one in (filler, *making):
+            one.cancel()
+        await asyncio.gather(filler, *making, return_exceptions=True)
 
 
 async def together(works: Iterable[Coroutine[Any, Any, Any]]) -> None:

@@ -165,12 +165,20 @@ class Result:
         self.count(read=number, skipped=number, size_bytes=sum([d.size_bytes for d in documents]))
 
 
-async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
-    """Documents of a batch of the main read, rows that the end of the read settles left out."""
-    prepared = Prepared(batch, await run.io.sequence.next())
+async def numbered(run: TableRun, batch: ReadBatch) -> Prepared:
+    """A batch of the main read, in the order of reading, for `prepare`."""
+    return Prepared(batch, await run.io.sequence.next())
+
+
+async def prepare(run: TableRun, prepared: Prepared) -> None:
+    """Make documents of the batch, rows that the end of the read settles left out.
+
+    Several batches of a table may be prepared at a time.
+    """
     workers = run.io.workers
     if workers is not None and not run.hashed and await _prepare_elsewhere(run, workers, prepared):
-        return prepared
+        return
+    batch = prepared.batch
     for first in range(0, len(batch.rows), building.ROWS_AT_A_TIME):
         if first:
             await asyncio.sleep(0)
@@ -184,7 +192,6 @@ async def prepare(run: TableRun, batch: ReadBatch) -> Prepared:
             elif built.key not in run.aside:
                 prepared.documents.append(built)
                 prepared.rows.append(row)
-    return prepared
 
 
 def _settled_apart(run: TableRun, row: Row, failure: Failure) -> bool:
@@ -200,18 +207,20 @@ def build(run: TableRun, row: Row, ordinal: int = 0) -> Document | Failure:
 async def _prepare_elsewhere(run: TableRun, workers: Workers, prepared: Prepared) -> bool:
     """Fill in what a worker process makes of the batch; False where none does."""
     rows = prepared.batch.rows
-    made = await workers.prepare(run.builder, rows)
-    if made is None:
+    if not await workers.ready(len(rows)):
         return False
-    prepared.held = made.held
-    # The text of the rows is the other process's now.
+    texts = [row.values for row in rows]
+    keyless = set() if run.key_unique else run.builder.keyless(texts)
+    # The text of the rows is the other process's from now on.
     prepared.batch = replace(prepared.batch, rows=())
+    rows = [Row((), row.locator, row.version, row.unreadable) for row in rows]
+    places = {n: (row.locator, row.unreadable) for n, row in enumerate(rows) if row.unreadable}
+    made = await workers.prepare(run.builder, texts, places)
+    prepared.held = made.held
     for position, failure in made.failures:
-        if not _settled_apart(run, rows[position], failure):
+        if not (failure.key in run.aside or position in keyless):
             prepared.failures.append(row_failures.at(failure, rows[position]))
-    kept = [
-        Row((), row.locator, row.version, row.unreadable) for row in map(rows.__getitem__, made.positions)
-    ]
+    kept = rows if len(made.positions) == len(rows) else list(map(rows.__getitem__, made.positions))
     if run.aside:
         alone = [document.key not in run.aside for document in made.documents]
         prepared.documents = list(compress(made.documents, alone))

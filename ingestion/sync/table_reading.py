@@ -10,13 +10,12 @@ from contextlib import aclosing
 
 from ingestion.sync import key_lookup, settlement
 from ingestion.sync.partitions import Kind, Partition
-from ingestion.sync.pipeline import ahead
 from ingestion.sync.settlement import Mode, Prepared, TableRun
 from ingestion.sync.source_reader import Purpose, ReadBatch
 from ingestion.sync.table_plan import Step, TablePlan
 
 Item = Prepared | ReadBatch
-"""Rows of the main read, made into documents, or rows that are settled apart."""
+"""Rows of the main read, to be made into documents, or rows that are settled apart."""
 
 
 async def items(run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> AsyncGenerator[Item, None]:
@@ -37,10 +36,9 @@ async def items(run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> AsyncG
 
 
 async def _main(run: TableRun, batches: AsyncGenerator[ReadBatch, None]) -> AsyncGenerator[Item, None]:
-    # One is read while the one before it is made into documents, be it in another process.
-    async with aclosing(ahead(batches, 1, f"read {run.name}")) as source:
+    async with aclosing(batches) as source:
         async for batch in source:
-            yield await settlement.prepare(run, batch)
+            yield await settlement.numbered(run, batch)
 
 
 async def _stream(run: TableRun, partition: Partition) -> AsyncGenerator[Item, None]:
@@ -50,12 +48,12 @@ async def _stream(run: TableRun, partition: Partition) -> AsyncGenerator[Item, N
         async with aclosing(run.reader.stream(partition)) as batches:
             async for batch in batches:
                 if not batch.done:
-                    yield await settlement.prepare(run, batch)
+                    yield await settlement.numbered(run, batch)
         if not run.key_unique and not run.hashed:
             async with aclosing(_apart(run, partition, run.aside)) as batches:
                 async for batch in batches:
                     yield batch
-    yield await settlement.prepare(run, ReadBatch(partition, (), done=True))
+    yield await settlement.numbered(run, ReadBatch(partition, (), done=True))
 
 
 async def _settle(run: TableRun, plan: TablePlan, partition: Partition) -> AsyncGenerator[Item, None]:
@@ -78,7 +76,7 @@ async def _settle(run: TableRun, plan: TablePlan, partition: Partition) -> Async
                 async for rows in found:
                     moved = [row for row in rows if run.builder.key_of(row.values) not in settled]
                     yield ReadBatch(partition, moved, purpose=Purpose.SINGLES)
-    yield await settlement.prepare(run, ReadBatch(partition, (), done=True))
+    yield await settlement.numbered(run, ReadBatch(partition, (), done=True))
 
 
 def _in_several_snapshots(plan: TablePlan) -> bool:

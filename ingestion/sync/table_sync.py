@@ -17,7 +17,7 @@ from datetime import datetime
 from ingestion import errors
 from ingestion.events import Counts, Event, Noted, TableFinished, TableStarted
 from ingestion.postgres import db_errors, server_info
-from ingestion.schema_discovery import SchemaMap, Table
+from ingestion.schema_discovery import Table
 from ingestion.state.types import BatchCommit, CheckpointUpdate, TableState
 from ingestion.sync import (
     catalog_facts,
@@ -30,7 +30,7 @@ from ingestion.sync import (
 )
 from ingestion.sync.job_control import Paused
 from ingestion.sync.partitions import Kind
-from ingestion.sync.pipeline import ahead, finished_first
+from ingestion.sync.pipeline import finished_first, made_ahead
 from ingestion.sync.reconciliation import Group
 from ingestion.sync.settlement import Mode, Prepared, TableRun
 from ingestion.sync.source_reader import Purpose, ReadBatch, Rewritten, SourceReader, UnreadablePage
@@ -38,32 +38,13 @@ from ingestion.sync.sync_io import SyncIO
 from ingestion.sync.table_plan import Start, Step, TablePlan
 from ingestion.sync.table_reading import Item, items
 from ingestion.sync.workers import WorkerLost
-from ingestion.transform.documents import Detector, DocumentBuilder
-from ingestion.transform.sensitivity import NO_MASKS, MaskPolicy
+from ingestion.transform.transform import Transform
 
-_AHEAD = 1
-"""Batches read and transformed before the one being fed is committed."""
 _FRUITLESS_READS = 3
 """Reads in a row that end with the connection and bring nothing, before the table is given up."""
 _GRACE_S = 10.0
 """What a batch in hand gets to its commit once the job is cancelled."""
 _DECLARED = ("primary_key", "unique_index")
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """How rows become documents, the same for all tables of a job."""
-
-    schema: SchemaMap
-    masks: MaskPolicy = NO_MASKS
-    source_timezone: str = "UTC"
-    detector: Detector | None = None
-
-    def builder(self, table: Table) -> DocumentBuilder:
-        return DocumentBuilder(
-            self.schema, table, masks=self.masks, source_timezone=self.source_timezone,
-            file_detector=self.detector,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +270,15 @@ class TableSync:
     async def _lane(self, run: TableRun, plan: TablePlan, steps: Iterable[Step]) -> None:
         """Read and settle partitions one after the other; see `_side_by_side`."""
         held = Kind.STREAM in plan.kinds
-        source = ahead(items(run, plan, steps), _AHEAD, f"read {self.name}")
-        async with aclosing(source) as made:
-            async for item in made:
+
+        async def made(item: Item) -> Item:
+            if isinstance(item, Prepared):
+                await settlement.prepare(run, item)
+            return item
+
+        source = made_ahead(items(run, plan, steps), made, f"read {self.name}")
+        async with aclosing(source) as made_items:
+            async for item in made_items:
                 if held and self.io.control.is_paused:
                     await self.io.control.until_resumed()
                 self.io.control.check(self.name)

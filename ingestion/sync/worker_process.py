@@ -39,6 +39,8 @@ class Worker:
         self._batches: dict[int, list[tuple[str, bytes]]] = {}
         """Ids of documents and their fields as JSON, which takes a third of the memory of what it was made of."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._making = asyncio.Lock()
+        """One batch at a time: of two that take turns each ends later, and both take memory."""
         self._transform: Any = None
         self._session: VespaSession | None = None
         self._feeder: Feeder | None = None
@@ -104,15 +106,24 @@ class Worker:
         self,
         batch: int,
         table: int,
-        rows: list[tuple[str | None, ...]],
+        texts: bytes,
         places: dict[int, tuple[str, tuple[str, ...]]],
     ) -> Any:
-        """Make documents of rows; `places` are locator and unreadable columns of rows that have the latter.
+        """Make documents of rows, marshalled; `places` are locator and unreadable columns of those that have any.
 
         Answers, beside each other: positions of rows that became documents, their keys, digests, buckets and
         sizes; then positions and pickles of what only some have: warnings and files, and failures.
         """
-        builder = self._builders[table]
+        async with self._making:
+            return await self._made(batch, self._builders[table], marshal.loads(texts), places)
+
+    async def _made(
+        self,
+        batch: int,
+        builder: DocumentBuilder,
+        rows: list[tuple[str | None, ...]],
+        places: dict[int, tuple[str, tuple[str, ...]]],
+    ) -> Any:
         documents: list[tuple[str, bytes]] = []
         positions, keys, digests, buckets, sizes = [], [], [], [], []
         more: dict[int, Any] = {}

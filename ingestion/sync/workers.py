@@ -1,9 +1,9 @@
-"""Processes that make and feed documents for one job: the processor's other cores, without its accounting.
+"""Processes that make and feed documents for one job: all of the processor's cores, without its accounting.
 
 One process does all work of a small job. From `WORTH_ROWS` rows on, the making of documents and their feeding,
-which is most of the time that a row takes, goes to worker processes, and to the job's own while those are busy;
-reading, order per key, failures, counts and checkpoints stay with the job's process. What is accounted for is the
-same either way.
+which is most of the time that a row takes, goes to worker processes; reading, order per key, failures, counts and
+checkpoints stay with the job's process. It makes none meanwhile, so that it never keeps a worker waiting. What is
+accounted for is the same either way.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 from ingestion import errors
 from ingestion.record_ingester import IngestedRecord
 from ingestion.state.types import Failure
-from ingestion.sync.source_reader import Row
+from ingestion.sync import building
 from ingestion.sync.worker_process import LENGTH
 from ingestion.transform.documents import Document, DocumentBuilder
 from ingestion.vespa.feeding import FeedStats, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from ingestion.sync.table_sync import Transform
+    from ingestion.transform.transform import Transform
     from ingestion.vespa.client import VespaSession
 
 WORTH_ROWS = 4000
@@ -203,7 +203,7 @@ class Worker:
 
 
 class Workers:
-    """The worker processes of a job: `count` from the start, or one a further core once they are worth it."""
+    """The worker processes of a job: `count` from the start, or one a core once they are worth it."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class Workers:
         log: logging.Logger | None = None,
     ) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        automatic = min(cores - 1, MOST_WORKERS)
+        automatic = min(cores, MOST_WORKERS) if cores > 1 else 0
         self._count = automatic if count is None else count
         self._waits = count is not None
         self._is_sure = self._waits or expected >= _SURE_ROWS
@@ -249,31 +249,36 @@ class Workers:
         """What the processes' feeders say of themselves, or said last."""
         return [*self._ended, *(worker.stats for worker in self._workers if worker.stats is not None)]
 
-    async def prepare(self, builder: DocumentBuilder, rows: Sequence[Row]) -> Made | None:
-        """Have documents made of rows; None: make them here.
-
-        Raises WorkerLost.
-        """
-        self._rows += len(rows)
+    async def ready(self, rows: int) -> bool:
+        """Whether a process is there to `prepare` these many rows; else they are made into documents here."""
+        self._rows += rows
         if not self._count or not rows:
-            return None
+            return False
         if self._rows >= WORTH_ROWS:
             self._begin()
         if self._starting is None:
-            return None
+            return False
         if self._waits:
             await asyncio.shield(self._starting)
-        ready = [worker for worker in self._workers if worker.is_alive]
-        if not ready:
-            return None
-        worker = min(ready, key=lambda one: one.load)
-        if worker.load and not self._waits:
-            return None  # all are busy: this process makes it meanwhile
+        return any(worker.is_alive for worker in self._workers)
+
+    async def prepare(
+        self, builder: DocumentBuilder, rows: list[tuple[str | None, ...]], places: building.Places
+    ) -> Made:
+        """Have documents made of rows by the process that has least to do; `rows` is empty afterwards.
+
+        `places` are locator and unreadable columns of rows that have any. Raises WorkerLost.
+        """
+        worker = min((one for one in self._workers if one.is_alive), key=lambda one: one.load, default=None)
+        if worker is None:
+            raise _lost()
+        # As bytes, which take half the memory, until the process comes to them.
+        texts = marshal.dumps(rows, 2)
+        rows.clear()
         table = await worker.number_of(builder)
         number = next(self._batches)
-        places = {n: (row.locator, row.unreadable) for n, row in enumerate(rows) if row.unreadable}
         positions, keys, digests, buckets, sizes, more, failed = await worker.ask(
-            "prepare", number, table, [row.values for row in rows], places
+            "prepare", number, table, texts, places
         )
         held, nothing = Held(worker, number), _record(None)
         documents = [

@@ -189,6 +189,10 @@ class DocumentBuilder:
         self._warnings = kept
         return self._row_key(row, metadata, 0)
 
+    def keyless(self, rows: Sequence[Sequence[str | None]]) -> set[int]:
+        """Positions of the rows whose key is NULL."""
+        return {n for position in self._key for n, row in enumerate(rows) if row[position] is None}
+
     def key_from(self, key_values: Sequence[str | None]) -> str | None:
         """Likewise from the key columns' texts alone, in the order of `table.key_columns`."""
         parts = []

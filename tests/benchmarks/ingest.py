@@ -28,9 +28,9 @@ from ingestion.settings import Settings
 from ingestion.state.store import StateStore
 from ingestion.state.types import BatchCommit
 from ingestion.sync.sync_io import SyncIO
-from ingestion.sync.table_sync import Transform
 from ingestion.sync_manager import SyncConfig, SyncManager
 from ingestion.transform import digest
+from ingestion.transform.transform import Transform
 from ingestion.vespa import client
 
 

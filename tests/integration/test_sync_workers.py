@@ -116,16 +116,16 @@ async def test_the_bound_on_operations_under_way_is_one_for_all_processes(
     await here.sql("CREATE TABLE t (id bigint)", "INSERT INTO t SELECT generate_series(1, 500)")
     ours: list[Feeder] = []
     theirs: list[Workers] = []
-    prepare = Workers.prepare
+    ready = Workers.ready
 
-    async def noted(self: Workers, *args: Any) -> Any:
+    async def noted(self: Workers, rows: int) -> bool:
         theirs.append(self)
-        return await prepare(self, *args)
+        return await ready(self, rows)
 
     monkeypatch.setattr(
         "ingestion.sync_manager.Feeder", lambda *a, **k: ours.append(Feeder(*a, **k)) or ours[0]
     )
-    monkeypatch.setattr(Workers, "prepare", noted)
+    monkeypatch.setattr(Workers, "ready", noted)
     result = await here.full(SyncConfig(batch_size=50), processes=processes, max_in_flight=8)
     assert (result.status, result.records_indexed) == ("completed", 500)
     # Acknowledgements raise each feeder's limit to its most, which is 8 for a job without workers.
