@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ingestion import errors
+from ingestion import errors, memory
 from ingestion.plan import Plan
 from ingestion.reports import JobKind, JobRequest
 from ingestion.settings import Settings
@@ -85,7 +85,7 @@ async def _launch(log_path: Path) -> asyncio.subprocess.Process:
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_folders())},
+            env={**os.environ, **memory.GIVE_BACK, "PYTHONPATH": os.pathsep.join(_import_folders())},
         )
     finally:
         os.close(log)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from ingestion import errors
@@ -62,22 +63,26 @@ class JobRun:
     _told_paused: bool = False
 
     async def run(self, tables: Sequence[JobTable]) -> JobResult:
-        """Sync the tables that are not done yet, in order.
+        """Sync the tables that are not done yet, in order; where several are read at a time, one of them is always
+        the largest that is left.
 
         What a table's own trouble is costs that table only. A source or an index that is gone, an unwritable
         state and a stop end all, each table's position stored. Cancelled: likewise, and raises CancelledError.
         """
-        waiting: asyncio.Queue[JobTable] = asyncio.Queue()
+        waiting: list[JobTable] = []
         for table in tables:
             if table.status in SUCCESSES or table.status == "skipped":
                 self._results[table.table] = TableResult(
                     table.table, table.status, table.counts, table.message
                 )
             else:
-                waiting.put_nowait(table)
+                waiting.append(table)
+        count = max(1, min(self.workers, len(waiting)))
         workers = [
-            asyncio.create_task(self._work(waiting), name=f"worker {number}")
-            for number in range(max(1, min(self.workers, waiting.qsize() or 1)))
+            asyncio.create_task(
+                self._work(waiting, largest_first=count > 1 and number == 0), name=f"worker {number}"
+            )
+            for number in range(count)
         ]
         listener = asyncio.create_task(self._listen(), name="commands")
         fault: Exception | None = None
@@ -110,9 +115,12 @@ class JobRun:
         """How the job stands after its cancellation."""
         return self._result(tables, None, stopped=True)
 
-    async def _work(self, waiting: asyncio.Queue[JobTable]) -> None:
-        while not waiting.empty():
-            table = waiting.get_nowait()
+    async def _work(self, waiting: list[JobTable], *, largest_first: bool) -> None:
+        """A large table feeds the processors while small ones, beside it, mostly wait for answers; and no large one
+        is left to be read alone at the end."""
+        while waiting:
+            table = max(waiting, key=attrgetter("expected")) if largest_first else waiting[0]
+            waiting.remove(table)
             await self._one(table)
 
     async def _one(self, job_table: JobTable) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ingestion import errors
+from ingestion import errors, memory
 from ingestion.record_ingester import IngestedRecord
 from ingestion.state.types import Failure
 from ingestion.sync import building
@@ -39,8 +39,6 @@ MOST_WORKERS = 3
 """Beyond these the job's own process is the narrow place."""
 _SURE_ROWS = 5 * WORTH_ROWS
 """Rows that a job expects for which the processes start before the first row is read."""
-_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "1048576"}
-"""glibc: what a batch with large rows took goes back to the system, instead of staying with each process."""
 _END_S = 5.0
 
 _ACCEPTED = Outcome(Verdict.ACCEPTED, 200)
@@ -118,7 +116,7 @@ class Worker:
                 "-m",
                 "ingestion.sync.worker_process",
                 stdin=theirs.fileno(),
-                env={**os.environ, **_MEMORY},
+                env={**os.environ, **memory.GIVE_BACK},
                 start_new_session=True,
             )
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**20)

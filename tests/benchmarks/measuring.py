@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from ingestion import memory
+
 _SAMPLE_S = 0.1
 
 
@@ -31,7 +33,10 @@ def run(argv: Sequence[str], others: Sequence[int] = (), stdin: bytes | None = N
     before = sum(map(_tree_cpu, others))
     started = time.perf_counter()
     child = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL
+        argv,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        env={**os.environ, **memory.GIVE_BACK},  # as a job's process is started
     )
     peak = 0
     done = threading.Event()
