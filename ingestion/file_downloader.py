@@ -18,10 +18,11 @@ from ingestion.file_detector import DetectedFile
 from ingestion.files import checks, paths, sniffing
 from ingestion.files.addresses import AddressPolicy
 from ingestion.files.arrivals import Arrivals
-from ingestion.files.http import HttpFetcher
+from ingestion.files.http import HttpFetcher, url_expired
+from ingestion.files.naming import FindOwner, Name, Names
 from ingestion.files.places import FindCopy, Place, Places
 from ingestion.files.references import expires_at, extension
-from ingestion.files.s3 import S3Fetcher, S3Settings
+from ingestion.files.s3 import S3Fetcher, S3Settings, has_credentials
 from ingestion.files.transfer import Fetched, PartialFile, RetryPolicy, Timeouts, with_retries
 
 DEFAULT_MAX_FILE_SIZE: Final = 100 * 1024 * 1024
@@ -87,6 +88,7 @@ class FileDownloader:
         concurrency: int = 16,
         on_progress: OnFileProgress | None = None,
         find_copy: FindCopy | None = None,
+        find_owner: FindOwner | None = None,
     ) -> None:
         self.download_dir = Path(download_dir).expanduser().absolute()
         self.strategy = strategy
@@ -103,6 +105,7 @@ class FileDownloader:
         self._slots = asyncio.Semaphore(self._concurrency)
         self._on_progress = on_progress
         self._places = Places(self.download_dir, find_copy)
+        self._names = Names(self.download_dir, find_owner)
         self.arrivals = Arrivals()
         self._users = 0
         self._http: HttpFetcher | None = None
@@ -129,14 +132,14 @@ class FileDownloader:
             cause = "too_large" if self._is_too_large(file) else "unsupported_format"
             return DownloadResult(file.s3_key, False, error=reason, status="skipped", cause=cause, file=file)
         async with self._alone(file.file_id):
-            target = dest or self._path_for(file)
-            if not etag and (known := self._places.linked(file.file_id, target)) is not None:
+            name = Name(dest) if dest is not None else await self._name_of(file)
+            if not etag and (known := await self._places.linked(file.file_id, name)) is not None:
                 return DownloadResult(
-                    file.s3_key, True, target, known.size_bytes, status="success", checksum=known.checksum,
-                    content_type=known.content_type, etag=known.etag, file=file,
+                    file.s3_key, True, Path(known.path), known.size_bytes, status="success",
+                    checksum=known.checksum, content_type=known.content_type, etag=known.etag, file=file,
                 )  # fmt: skip
             async with self._slots, self._connections():
-                result = await self._fetch_guarded(file, target, etag)
+                result = await self._fetch_guarded(file, name, etag)
         if result.success and not result.cause and result.file_size is not None:
             place = Place(
                 str(result.local_path), result.file_size, result.checksum, result.content_type, result.etag
@@ -181,13 +184,13 @@ class FileDownloader:
         """Download file from Procore signed URL to exactly `dest`; its type by name is checked."""
         file = _plain_file("", url, dest)
         async with self._slots, self._connections():
-            return await self._guarded(file, Path(dest), functools.partial(self._by_url, file))
+            return await self._guarded(file, Name(Path(dest)), functools.partial(self._by_url, file))
 
     async def download_from_s3(self, s3_key: str, dest: Path) -> DownloadResult:
         """Download file directly from S3 using boto3, from the bucket of `aws_config`, to exactly `dest`."""
         file = _plain_file(s3_key, None, dest)
         async with self._slots, self._connections():
-            return await self._guarded(file, Path(dest), functools.partial(self._by_key, file))
+            return await self._guarded(file, Name(Path(dest)), functools.partial(self._by_key, file))
 
     def should_skip(self, file: DetectedFile) -> tuple[bool, str]:
         """Check if file should be skipped (unsupported type, too large); the reason is for a person.
@@ -216,20 +219,20 @@ class FileDownloader:
 
     def claim(self, path: Path, file_id: str) -> None:
         """Reserve a path for a file that lies there already, so that no other takes its name."""
-        self._places.claim(path, file_id)
+        self._names.claim(path, file_id)
 
     def _is_too_large(self, file: DetectedFile) -> bool:
         return file.file_size is not None and file.file_size > self.max_file_size
 
-    def _path_for(self, file: DetectedFile) -> Path:
+    async def _name_of(self, file: DetectedFile) -> Name:
         # A name without extension keeps it so: the type found in the content is the index's business.
         name = file.filename or file.s3_key.rpartition("/")[2] or _opaque_name(file)
-        return self._places.path_for(file.source_table, file.source_record_id, name, file.file_id)
+        return await self._names.of(file.source_table, file.source_record_id, name, file.file_id)
 
-    async def _fetch_guarded(self, file: DetectedFile, target: Path, etag: str) -> DownloadResult:
-        first: DownloadResult | None = None
+    async def _fetch_guarded(self, file: DetectedFile, name: Name, etag: str) -> DownloadResult:
+        first = _expired(file) if file.url and self._is_expired(file.url) else None
         for route in self._routes(file):
-            result = await self._guarded(file, target, functools.partial(route, file, etag=etag))
+            result = await self._guarded(file, name, functools.partial(route, file, etag=etag))
             if first is not None and result.cause in _NO_WAY_IN:
                 # Why the URL did not work is what the operator can act on.
                 first.error = f"{first.error}; from S3: {result.error}"
@@ -253,14 +256,19 @@ class FileDownloader:
             return [self._by_key] if file.s3_key else []
         if not by_s3:
             return [self._by_url]
-        expires = expires_at(file.url)
-        expired = expires is not None and expires <= time.time()
-        if self.strategy is DownloadStrategy.DIRECT_S3 or expired:
-            return [self._by_key, self._by_url] if not expired else [self._by_key]
-        if not self._s3_settings.bucket and not self._s3_settings.options:
-            # The bucket stands in the URL, but the operator gave nothing to open it with.
+        if self._is_expired(file.url):
+            return [self._by_key]
+        if self.strategy is DownloadStrategy.DIRECT_S3:
+            return [self._by_key, self._by_url]
+        if not (self._s3_settings.bucket or self._s3_settings.options or has_credentials()):
+            # The bucket stands in the URL, but there is nothing to open it with: asking an instance for its role
+            # would take seconds a file.
             return [self._by_url]
         return [self._by_url, self._by_key]
+
+    def _is_expired(self, url: str) -> bool:
+        expires = expires_at(url)
+        return expires is not None and expires <= time.time()
 
     async def _by_url(self, file: DetectedFile, part: PartialFile, *, etag: str = "") -> Fetched:
         http, url = self._http, file.url or ""
@@ -283,10 +291,10 @@ class FileDownloader:
         return None if progress is None else lambda size_bytes: progress(file, size_bytes)
 
     async def _guarded(
-        self, file: DetectedFile, target: Path, fetch: Callable[[PartialFile], Awaitable[Fetched]]
+        self, file: DetectedFile, name: Name, fetch: Callable[[PartialFile], Awaitable[Fetched]]
     ) -> DownloadResult:
         """Fetch into a temporary file, check, and give it its name; every failure becomes the result."""
-        validator = ""
+        validator, target = "", name.path
         try:
             part = await self._places.begin(
                 target, file.file_size or 0, self.max_file_size, self._progress_of(file)
@@ -306,7 +314,7 @@ class FileDownloader:
                             file=file,
                         )
                     content_type = checks.checked_type(file, part, fetched)
-                    await self._places.finish(part, target)
+                    target = await self._places.finish(part, name)
                 except errors.DownloadError as error:
                     validator = part.validator if error.cause in _SKIPS else ""
                     if error.cause not in ("connection", "timeout", "http_5xx", "http_429"):
@@ -394,6 +402,14 @@ def urgency(file: DetectedFile, now: float) -> tuple[int, float]:
     if expires is None:
         return 1, 0.0
     return (0, expires) if expires > now else (2, 0.0)
+
+
+def _expired(file: DetectedFile) -> DownloadResult:
+    """What is told of a file whose URL has expired, if no other way leads to it."""
+    error = url_expired()
+    return DownloadResult(
+        file.s3_key, False, error=str(error), status="failed", cause=error.cause, hint=error.hint, file=file
+    )
 
 
 def _plain_file(s3_key: str, url: str | None, dest: Path) -> DetectedFile:

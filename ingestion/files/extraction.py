@@ -241,7 +241,7 @@ class _Child:
     async def start(cls, limits: ExtractionLimits, personal: bool) -> _Child:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", str(_CHILD), str(limits.memory_bytes), str(limits.most_pixels),
-            "personal" if personal else "",
+            str(limits.timeout_s + _ENDING_S), "personal" if personal else "",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             # No secret of ours reaches a process that opens strangers' files.
             env={name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ},

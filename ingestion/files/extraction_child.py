@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
@@ -128,6 +129,12 @@ def _pdf(path: str) -> dict[str, Any]:
         document.close()
 
 
+def end_after(seconds: float) -> None:
+    """End this process by then, 0 for no longer: nobody else does where the one that started it was killed."""
+    with suppress(AttributeError, OSError):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def answer_to(request: dict[str, str], most_pixels: int, personal: bool) -> dict[str, Any]:
     """What is answered to one request, whatever its file does short of ending the process."""
     path = request["path"]
@@ -149,15 +156,18 @@ def main() -> None:
     Of kind `preview`, with a `side` of so many pixels, they are `{"width", "height", "rgb"}`. Several requests may
     come together as `{"together": [...]}`; then so do their answers.
     """
-    memory_bytes, most_pixels, personal = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:4] == ["personal"]
+    memory_bytes, most_pixels, most_seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    personal = sys.argv[4:5] == ["personal"]
     limit(memory_bytes)
     for line in sys.stdin:
+        end_after(most_seconds)
         request = json.loads(line)
         if "together" in request:
             answers = [answer_to(one, most_pixels, personal) for one in request["together"]]
             sys.stdout.write(json.dumps({"together": answers}) + "\n")
         else:
             sys.stdout.write(json.dumps(answer_to(request, most_pixels, personal)) + "\n")
+        end_after(0)
         sys.stdout.flush()
 
 

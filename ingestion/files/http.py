@@ -91,6 +91,8 @@ class HttpFetcher:
         TransientError where another attempt may help.
         """
         headers: dict[str, str] = {}
+        if part.size and not part.validator:
+            part.restart()  # a piece of who knows which version of the file
         if part.size:
             headers = {"Range": f"bytes={part.size}-", "If-Range": part.validator}
         elif etag:
@@ -152,7 +154,9 @@ def _position(answer: aiohttp.ClientResponse, part: PartialFile, *, resumable: b
     """Put `part` where the answer's first byte belongs, or fail if the answer is not what was asked."""
     if answer.status == 206:
         match = _CONTENT_RANGE.match(answer.headers.get("Content-Range", ""))
-        if match and int(match[1]) == part.size and (match[3] == "*" or int(match[2]) + 1 == int(match[3])):
+        whole = match is not None and (match[3] == "*" or int(match[2]) + 1 == int(match[3]))
+        is_same = not part.size or answer.headers.get("ETag", part.validator) == part.validator
+        if match is not None and int(match[1]) == part.size and whole and is_same:
             if part.size == 0:
                 part.restart()
             return
@@ -198,15 +202,20 @@ async def _refusal(url: str, answer: aiohttp.ClientResponse, part: PartialFile) 
     if status in (400, 401, 403, 410) and (
         b"expired" in said or (expires is not None and expires <= time.time())
     ):
-        return errors.DownloadError(
-            f"the signed URL has expired ({status})",
-            hint="Sync the record again for a fresh URL, or set the bucket so that it comes from S3.",
-            cause="expired_url",
-        )
+        return url_expired(status)
     if status == 403 and b"signature" in said:
         return errors.DownloadError("the store refuses the URL's signature (403)", cause="bad_signature")
     cause = {401: "http_403", 410: "http_404"}.get(status, f"http_{status}")
     return errors.DownloadError(_said(status, body), cause=cause)
+
+
+def url_expired(status: int | None = None) -> errors.DownloadError:
+    """The error of a signed URL whose time is over, as the store said with `status` or as it says itself."""
+    return errors.DownloadError(
+        "the signed URL has expired" + (f" ({status})" if status else ""),
+        hint="Sync the record again for a fresh URL, or give AWS credentials so that it comes from S3.",
+        cause="expired_url",
+    )
 
 
 def _said(status: int, body: bytes) -> str:

@@ -57,13 +57,13 @@ def safe_folder(name: str) -> str:
 
 
 def file_path(
-    folder: Path, table: str, record: str, filename: str, file_id: str = "", *, unique: bool = False
+    folder: Path, table: str, record: str, filename: str, file_id: str = "", mark_digits: int = 0
 ) -> Path:
-    """Where a file of a record lies; `unique` adds a piece of its id, for a second file of one name."""
+    """Where a file of a record lies; `mark_digits` of its id are added, for a second file of one name."""
     name = safe_filename(filename or file_id or "file")
-    if unique or not record:
+    if mark_digits or not record:
         stem, dot, suffix = name.rpartition(".")
-        mark = (file_id or short_hash(filename))[:8]
+        mark = (file_id or short_hash(filename))[: mark_digits or 8]
         name = f"{stem}~{mark}.{suffix}" if dot and stem else f"{name}~{mark}"
     return folder / safe_folder(table or "_") / safe_folder(record or "_") / name
 

@@ -1,23 +1,23 @@
-"""Where a downloader's files lie: names reserved, equal content linked, temporary files opened off the loop."""
+"""Where a downloader's files lie: equal content linked, temporary files opened off the loop."""
 
 from __future__ import annotations
 
 import asyncio
 import filecmp
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from ingestion.files import paths
+from ingestion.files.naming import Name, remember
 from ingestion.files.transfer import OnBytes, PartialFile
 
-_REMEMBERED: Final = 20_000
-"""Files whose place is remembered, to fetch and to name each once; about 10 MB."""
 _THREADS: Final = 4
 SLOW_S: Final = 0.0004
 """A disk slower than this is waited for in threads; a faster one costs less than a thread's turn."""
@@ -47,7 +47,6 @@ class Places:
     def __init__(self, folder: Path, find_copy: FindCopy | None) -> None:
         self._folder = folder
         self._find_copy = find_copy
-        self._claims: OrderedDict[str, str] = OrderedDict()
         self._fetched: OrderedDict[str, Place] = OrderedDict()
         self._by_checksum: OrderedDict[str, str] = OrderedDict()
         self._made: set[str] = set()
@@ -61,26 +60,12 @@ class Places:
         if pool is not None:
             pool.shutdown(wait=False)
 
-    def claim(self, path: Path, file_id: str) -> None:
-        """Reserve a path for a file that lies there already, so that no other takes its name."""
-        _remember(self._claims, str(path).casefold(), file_id)
-
-    def path_for(self, table: str, record: str, name: str, file_id: str) -> Path:
-        """Where a file is to lie; two files of one name in a record get different ones."""
-        for unique in (False, True):
-            path = paths.file_path(self._folder, table, record, name, file_id, unique=unique)
-            claim = str(path).casefold()
-            if self._claims.get(claim, file_id) == file_id:
-                break
-        _remember(self._claims, claim, file_id)
-        return path
-
     def remember(self, file_id: str, place: Place) -> None:
         """Keep in mind where a file lies, for a further record that refers to it."""
-        _remember(self._fetched, file_id, place)
+        remember(self._fetched, file_id, place)
 
-    def linked(self, file_id: str, target: Path) -> Place | None:
-        """A file that was fetched before, now at `target` too; None where it is gone or was changed."""
+    async def linked(self, file_id: str, name: Name) -> Place | None:
+        """A file that was fetched before, now under this name too; None where it is gone or was changed."""
         known = self._fetched.get(file_id)
         if known is None:
             return None
@@ -88,12 +73,13 @@ class Places:
         try:
             if source.is_symlink() or source.stat().st_size != known.size_bytes:
                 return None
+            target = await self._free(name, source)
             if source != target:
                 paths.prepare_parent(self._folder, target, self._made)
                 paths.link_or_copy(source, target)
         except OSError:
             return None
-        return known
+        return replace(known, path=str(target))
 
     async def begin(
         self, target: Path, expected_bytes: int, max_bytes: int, on_bytes: OnBytes | None
@@ -120,8 +106,9 @@ class Places:
                 work.result().close()
             raise
 
-    async def finish(self, part: PartialFile, target: Path) -> None:
-        """Give the whole file its name, as a link where equal content lies on disk already."""
+    async def finish(self, part: PartialFile, name: Name) -> Path:
+        """Give the whole file its name, as a link where equal content lies on disk already; where it lies now."""
+        part.dest = target = await self._free(name, part.path)
         earlier = None
         if part.checksum not in self._by_checksum and self._find_copy is not None:
             earlier = await self._find_copy(part.checksum)
@@ -133,13 +120,20 @@ class Places:
             try:
                 if not twin.is_symlink() and twin.stat().st_size == part.size:
                     paths.link_or_copy(twin, target)
-                    _remember(self._by_checksum, part.checksum, known)
+                    remember(self._by_checksum, part.checksum, known)
                     part.discard()
-                    return
+                    return target
             except OSError:
                 self._by_checksum.pop(part.checksum, None)
         part.commit()
-        _remember(self._by_checksum, part.checksum, str(target))
+        remember(self._by_checksum, part.checksum, str(target))
+        return target
+
+    async def _free(self, name: Name, content: Path) -> Path:
+        """Of a name's places the one that holds nothing else than this content."""
+        if name.beside is None or not os.path.lexists(name.path):
+            return name.path
+        return name.path if await self._in_thread(partial(_equal, name.path, content)) else name.beside
 
     def _in_thread(self, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
         if self._pool is None:
@@ -160,10 +154,3 @@ def _equal(one: Path, other: Path) -> bool:
         return not one.is_symlink() and filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
-
-
-def _remember(memory: OrderedDict[str, Any], name: str, value: Any) -> None:
-    memory[name] = value
-    memory.move_to_end(name)
-    if len(memory) > _REMEMBERED:
-        memory.popitem(last=False)

@@ -7,10 +7,12 @@ AWS's usual places (environment, profile, instance role), as boto3's documentati
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ingestion import errors
@@ -28,6 +30,10 @@ _SESSION_NAMES: Final = (
     "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "region_name", "profile_name",
 )  # fmt: skip
 _CLIENT_NAMES: Final = ("endpoint_url", "use_ssl", "verify", "api_version")
+_ENVIRONMENT: Final = (
+    "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchVersion"})
 _REFUSED: Final = frozenset(
     {
@@ -67,6 +73,14 @@ class S3Settings:
     @property
     def endpoint_url(self) -> str:
         return str(self.options.get("endpoint_url", ""))
+
+
+def has_credentials() -> bool:
+    """Whether the environment or a profile gives AWS credentials, as boto3's documentation lists these places."""
+    if any(os.environ.get(name) for name in _ENVIRONMENT):
+        return True
+    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
+    return Path(file).expanduser().is_file()
 
 
 class S3Fetcher:
@@ -131,6 +145,8 @@ class S3Fetcher:
         from botocore import exceptions
 
         request: dict[str, Any] = {"Bucket": bucket, "Key": key, "ChecksumMode": "ENABLED"}
+        if part.size and not part.validator:
+            part.restart()  # a piece of who knows which version of the file
         if part.size:
             request |= {"Range": f"bytes={part.size}-", "IfMatch": part.validator}
         elif etag:
@@ -143,12 +159,18 @@ class S3Fetcher:
             finally:
                 body.close()
         except exceptions.ClientError as error:
-            if etag and str(error.response.get("Error", {}).get("Code")) in ("304", "NotModified"):
-                return Fetched(etag=etag, unchanged=True)
+            if str(error.response.get("Error", {}).get("Code")) in ("304", "NotModified"):
+                if "IfNoneMatch" in request:
+                    return Fetched(etag=etag, unchanged=True)
+                raise errors.DownloadError(
+                    "S3 says that the file has not changed (304), though nobody asked", cause="wrong_content"
+                ) from error
             raise _judged(error, part) from error
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
             raise errors.DownloadError(
-                "no AWS credentials were found", hint="Give them in the usual places.", cause="no_credentials"
+                "no AWS credentials were found",
+                hint="Give them in the usual places.",
+                cause="no_credentials",
             ) from error
         except (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError) as error:
             raise TransientError("S3 did not answer in time", cause="timeout") from error
@@ -184,11 +206,12 @@ class S3Fetcher:
         # boto3 hands the stored bytes out as they are: what was uploaded compressed is still so.
         inflater = Inflater(str(answer.get("ContentEncoding", "")).replace("aws-chunked", "").strip(", "))
         start = str(answer.get("ContentRange", "")).removeprefix("bytes ").partition("-")[0]
-        if not part.size or start != str(part.size):
+        etag = str(answer.get("ETag", ""))
+        if not part.size or start != str(part.size) or etag != part.validator:
             if "ContentRange" in answer and start != "0":
                 part.restart()
                 raise TransientError("S3 sent another range than was asked for", cause="wrong_range")
-            part.restart("" if inflater.active else str(answer.get("ETag", "")))
+            part.restart("" if inflater.active else etag)
         if not inflater.active:
             part.expect(int(answer.get("ContentLength", 0)))
         while data := body.read(READ_BYTES):

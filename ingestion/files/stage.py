@@ -129,9 +129,13 @@ def _downloader(io: SyncIO, settings: Settings, twins: Twins) -> FileDownloader:
         row = await twins.of(checksum)
         return folder / row.path if row is not None and row.path else None
 
+    async def find_owner(path: Path) -> str:
+        return await io.state.file_at(path.relative_to(folder).as_posix())
+
     return FileDownloader(
         folder,
         find_copy=find_copy,
+        find_owner=find_owner,
         logger=io.log,
         aws_config=settings.aws_config() or None,
         url_rewrites=dict(settings.url_rewrites),

@@ -26,6 +26,8 @@ RESUMED_FROM_BYTES: Final = 128 * 1024
 _Result = TypeVar("_Result")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+
 OnBytes = Callable[[int], None]
 """Called with the bytes that just arrived, negative when a transfer starts over: the sum is what is there."""
 
@@ -240,6 +242,11 @@ def _open_locked(path: Path) -> int:
         except BlockingIOError as error:
             os.close(fd)
             raise errors.DownloadError("another process is downloading the file", cause="busy") from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return fd  # some network file systems have no locks; the state's own lock keeps jobs apart
+            os.close(fd)
+            raise
         os.close(fd)
 
 

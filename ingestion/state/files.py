@@ -21,6 +21,8 @@ GET: Final = f"SELECT {_COLUMNS} FROM files WHERE file_id IN (SELECT value FROM 
 # A file with this content, other than the one that has been fetched just now.
 TWIN: Final = f"""SELECT {_COLUMNS} FROM files WHERE checksum = :checksum AND checksum <> ''
     AND status = 'downloaded' AND file_id <> :but LIMIT 1"""
+# Whose place a path is, also where case does not count.
+AT_PATH: Final = "SELECT file_id FROM files WHERE path = :path COLLATE NOCASE LIMIT 1"
 # A page of the contents that have been fetched.
 CHECKSUMS: Final = """SELECT file_id, checksum FROM files WHERE status = 'downloaded' AND checksum <> ''
     AND file_id > :after ORDER BY file_id LIMIT :limit"""
@@ -77,6 +79,11 @@ class Files(StateConnection):
         """A downloaded file with this content, other than `but`."""
         row = await self._read_one(TWIN, {"checksum": checksum, "but": but})
         return _file(row) if row else None
+
+    async def file_at(self, path: str) -> str:
+        """The id of the file that lies at this path below the download folder, in whatever case; "" for none."""
+        row = await self._read_one(AT_PATH, {"path": path})
+        return str(row[0]) if row else ""
 
     async def checksums(self, *, page_size: int = 10_000) -> AsyncIterator[list[str]]:
         """Pages of the checksums of all that has been fetched, in the order of the files' ids."""

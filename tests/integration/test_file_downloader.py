@@ -75,6 +75,9 @@ class MisbehavingStore:
             return self.answer(w, 304, ETag='"v1"')
         return self.answer(w, 200, JPEG, ETag='"v1"', Content_Type="image/jpeg")
 
+    async def other(self, w: Any, h: dict[str, str], n: int) -> bool:
+        return self.answer(w, 200, JPEG + b"2", ETag='"v2"', Content_Type="image/jpeg")
+
     async def flaky(self, w: Any, h: dict[str, str], n: int) -> bool:
         return self.answer(w, 503, Retry_After="0") if n < 3 else self.answer(w, 200, JPEG)
 
@@ -138,6 +141,15 @@ class MisbehavingStore:
         if "range" in h:
             return self.answer(w, 206, JPEG[7000:], Content_Range=f"bytes 7000-{len(JPEG) - 1}/{len(JPEG)}")
         return self.answer(w, 200, JPEG)
+
+    async def another_version(self, w: Any, h: dict[str, str], n: int) -> bool:
+        """A range of what the file is by now, without regard to what was asked for."""
+        if n == 1:
+            return self.answer(w, 200, b"\xff\xd8\xff" + bytes(5000), Content_Length=9999, ETag='"v0"')
+        if start := h.get("range", "").removeprefix("bytes=").rstrip("-"):
+            span = f"bytes {start}-{len(JPEG) - 1}/{len(JPEG)}"
+            return self.answer(w, 206, JPEG[int(start) :], Content_Range=span, ETag='"v1"')
+        return self.answer(w, 200, JPEG, ETag='"v1"')
 
     async def unasked_range(self, w: Any, h: dict[str, str], n: int) -> bool:
         return self.answer(w, 206, JPEG[:10], Content_Range=f"bytes 0-9/{len(JPEG)}")
@@ -291,7 +303,19 @@ async def test_each_misbehaviour_ends_with_its_cause_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "path", ["flaky", "busy", "away", "truncated", "weak", "wrong-range", "changed", "zipped", "summed"]
+    "path",
+    [
+        "flaky",
+        "busy",
+        "away",
+        "truncated",
+        "weak",
+        "another-version",
+        "wrong-range",
+        "changed",
+        "zipped",
+        "summed",
+    ],
 )
 async def test_what_can_be_mended_is(bad: MisbehavingStore, make: Make, path: str) -> None:
     result = await make().download(_file(f"{bad.url}/{path}/a.jpg"))
@@ -507,6 +531,35 @@ async def test_two_files_of_one_name_in_a_record_both_stay(bad: MisbehavingStore
     assert two.local_path is not None
     assert one.local_path.name == "A.jpg"
     assert two.local_path.name.startswith("a~")
+
+
+async def test_a_name_that_the_state_knows_as_another_files_is_not_taken(
+    bad: MisbehavingStore, make: Make
+) -> None:
+    one = await make().download(_file(f"{bad.url}/good/1"))
+    assert one.local_path is not None
+    before = one.local_path.read_bytes()
+
+    async def owner(path: Path) -> str:
+        return "of another record" if path == one.local_path else ""
+
+    two = await make(find_owner=owner).download(_file(f"{bad.url}/other/2"))
+    assert two.local_path is not None
+    assert two.local_path != one.local_path
+    assert one.local_path.read_bytes() == before
+
+
+async def test_where_nobody_knows_whose_a_name_is_no_content_is_lost(
+    bad: MisbehavingStore, make: Make
+) -> None:
+    one = await make().download(_file(f"{bad.url}/good/1"))
+    again = await make().download(_file(f"{bad.url}/good/1"))
+    two = await make().download(_file(f"{bad.url}/other/2"))
+    assert one.local_path is not None
+    assert again.local_path == one.local_path
+    assert two.local_path is not None
+    assert two.local_path != one.local_path
+    assert (one.local_path.read_bytes(), two.local_path.read_bytes()) == (JPEG, JPEG + b"2")
 
 
 async def test_a_link_planted_in_the_folder_is_not_followed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_no_key_name_or_record_leads_out_of_the_folder(
 ) -> None:
     downloader = FileDownloader(Path("/files"))
     file = DetectedFile(key, table, record, "s3_key", filename, None, None)
-    path = downloader._path_for(file)
+    path = asyncio.run(downloader._name_of(file)).path
     assert path.parts[:2] == ("/", "files")
     assert len(path.parts) == 5
     for part in path.parts[2:]:
